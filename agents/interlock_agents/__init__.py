@@ -1,0 +1,1 @@
+"""Repository agents: plug-ins that see a model before it loads, and may refuse or change it."""

@@ -1,0 +1,1 @@
+"""Run ONNX models on ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""The `interlock` command: serve, and one module per group of verbs."""

@@ -1,0 +1,1 @@
+"""Connection settings and calls for the command line."""

@@ -1,0 +1,1 @@
+"""Bring what is served in line with what is aspired."""

@@ -1,0 +1,83 @@
+"""What clients see of all models: the repository index, and strict readiness. [pure]"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from interlock.domain.ids import ModelName, Version
+from interlock.domain.readiness import IndexEntry, Readiness
+
+DUPLICATE: Final = "model appears in two or more repositories"
+UNLOADED: Final = "unloaded"
+"""The reason of a version that was taken down on purpose; strict readiness looks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version as clients may see it."""
+
+    version: Version
+    readiness: Readiness
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """One model as clients may see it, versions in ascending order.
+
+    `trouble` says why the model could not be polled when it was last asked for; `unready`,
+    whether strict readiness minds.
+    """
+
+    model: ModelName
+    versions: tuple[VersionView, ...]
+    trouble: str = ""
+    unready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The names in the repositories, and those of them that are in more than one."""
+
+    models: frozenset[ModelName] = frozenset()
+    duplicates: frozenset[ModelName] = frozenset()
+
+
+def index_entries(
+    views: Mapping[ModelName, ModelView], listing: Listing, *, ready_only: bool
+) -> tuple[IndexEntry, ...]:
+    """Return the lines of RepositoryIndex, by name, then by version."""
+    names = sorted(views.keys() | listing.models | listing.duplicates)
+    entries = (
+        entry
+        for name in names
+        for entry in _entries_of(name, views.get(name), duplicate=name in listing.duplicates)
+    )
+    return tuple(entry for entry in entries if not ready_only or entry.state is Readiness.READY)
+
+
+def strictly_ready(views: Iterable[ModelView]) -> bool:
+    """Return whether every version that is known serves, or was taken down on purpose."""
+    return all(not view.unready and all(map(_is_well, view.versions)) for view in views)
+
+
+def _is_well(version: VersionView) -> bool:
+    if version.readiness is Readiness.UNAVAILABLE:
+        return version.reason == UNLOADED
+    return version.readiness is Readiness.READY
+
+
+def _entries_of(name: ModelName, view: ModelView | None, *, duplicate: bool) -> Iterator[IndexEntry]:
+    if duplicate:
+        yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=DUPLICATE)
+    elif view is None:
+        yield IndexEntry(name)
+    elif view.trouble and not _serves(view):
+        yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=view.trouble)
+    if view is not None:
+        for version in view.versions:
+            yield IndexEntry(name, version.version, version.readiness, version.reason)
+
+
+def _serves(view: ModelView) -> bool:
+    return any(version.readiness is Readiness.READY for version in view.versions)

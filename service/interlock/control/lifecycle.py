@@ -1,0 +1,147 @@
+"""The life of a version: its phases, and the moves between them. [pure]
+
+The table is the machine. Nothing else assigns a phase: `control.records` asks `advance`,
+and a move that the table does not have is a bug, whoever asks for it. Clients never see a
+phase; `readiness_of` projects it to Triton's words.
+
+A phase belongs to one *generation* of a version. A directory that has changed is a new
+generation with a life of its own, so that a reload is an upgrade like any other: the old
+generation stays READY until the new one takes its place.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from interlock.domain.readiness import Readiness
+
+
+class Phase(Enum):
+    """Where a generation is in its life."""
+
+    NEW = "new"
+    """Aspired for the first time; nothing has been done for it."""
+    STAGING = "staging"
+    """Seen in the repository, not yet complete enough to be touched."""
+    PREPARING = "preparing"
+    """Repository agents are at work on a private copy."""
+    LOADING = "loading"
+    """In the load pool: waiting for a thread, or being built."""
+    WARMING = "warming"
+    """Built; the samples of `model_warmup` run on every instance."""
+    PROVING = "proving"
+    """Golden requests run; then it waits for the other versions of the same load."""
+    READY = "ready"
+    """In the serving table."""
+    DRAINING = "draining"
+    """Out of the serving table; the requests inside it finish."""
+    UNLOADING = "unloading"
+    """Nobody is inside; its instances and its memory are given back."""
+    UNLOADED = "unloaded"
+    """The end. Nothing is left of it but its line in the index."""
+    FAILED = "failed"
+    """Stopped on its way to READY; kept with its reason for as long as it is aspired."""
+
+
+class Event(Enum):
+    """What happens to a generation."""
+
+    STAGE = "stage"
+    PREPARE = "prepare"
+    LOAD = "load"
+    WARM = "warm"
+    PROVE = "prove"
+    SHOW = "show"
+    FAIL = "fail"
+    DROP = "drop"
+    """Given up before anything was built."""
+    DISCARD = "discard"
+    """Given up after it was built, without ever having been shown."""
+    WITHDRAW = "withdraw"
+    DRAINED = "drained"
+    UNLOADED = "unloaded"
+    DISMISS = "dismiss"
+    """A failed one that nobody asks for any more."""
+
+
+TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
+    {
+        (Phase.NEW, Event.STAGE): Phase.STAGING,
+        (Phase.NEW, Event.PREPARE): Phase.PREPARING,
+        (Phase.NEW, Event.LOAD): Phase.LOADING,
+        (Phase.NEW, Event.DROP): Phase.UNLOADED,
+        (Phase.STAGING, Event.PREPARE): Phase.PREPARING,
+        (Phase.STAGING, Event.LOAD): Phase.LOADING,
+        (Phase.STAGING, Event.FAIL): Phase.FAILED,
+        (Phase.STAGING, Event.DROP): Phase.UNLOADED,
+        (Phase.PREPARING, Event.LOAD): Phase.LOADING,
+        (Phase.PREPARING, Event.FAIL): Phase.FAILED,
+        (Phase.PREPARING, Event.DROP): Phase.UNLOADED,
+        (Phase.LOADING, Event.WARM): Phase.WARMING,
+        (Phase.LOADING, Event.PROVE): Phase.PROVING,
+        (Phase.LOADING, Event.FAIL): Phase.FAILED,
+        (Phase.LOADING, Event.DROP): Phase.UNLOADED,
+        (Phase.WARMING, Event.PROVE): Phase.PROVING,
+        (Phase.WARMING, Event.FAIL): Phase.FAILED,
+        (Phase.PROVING, Event.SHOW): Phase.READY,
+        (Phase.PROVING, Event.FAIL): Phase.FAILED,
+        (Phase.PROVING, Event.DISCARD): Phase.UNLOADING,
+        (Phase.READY, Event.WITHDRAW): Phase.DRAINING,
+        (Phase.DRAINING, Event.DRAINED): Phase.UNLOADING,
+        (Phase.UNLOADING, Event.UNLOADED): Phase.UNLOADED,
+        (Phase.FAILED, Event.DISMISS): Phase.UNLOADED,
+    }
+)
+
+ON_THE_WAY: Final = frozenset(
+    {
+        Phase.NEW,
+        Phase.STAGING,
+        Phase.PREPARING,
+        Phase.LOADING,
+        Phase.WARMING,
+    }
+)
+"""The phases in which it is still open whether the generation will be built."""
+
+OVER: Final = frozenset({Phase.UNLOADED, Phase.FAILED})
+"""The phases in which a generation holds nothing."""
+
+_READINESS: Final[Mapping[Phase, Readiness]] = MappingProxyType(
+    {
+        Phase.NEW: Readiness.UNKNOWN,
+        Phase.STAGING: Readiness.UNKNOWN,
+        Phase.PREPARING: Readiness.LOADING,
+        Phase.LOADING: Readiness.LOADING,
+        Phase.WARMING: Readiness.LOADING,
+        Phase.PROVING: Readiness.LOADING,
+        Phase.READY: Readiness.READY,
+        Phase.DRAINING: Readiness.UNLOADING,
+        Phase.UNLOADING: Readiness.UNLOADING,
+        Phase.UNLOADED: Readiness.UNAVAILABLE,
+        Phase.FAILED: Readiness.UNAVAILABLE,
+    }
+)
+
+
+class IllegalTransitionError(Exception):
+    """A move that the table does not have was asked for. The phase has not changed."""
+
+    def __init__(self, phase: Phase, event: Event) -> None:
+        super().__init__(f"a version that is {phase.value} cannot take the event {event.value}")
+        self.phase = phase
+        self.event = event
+
+
+def advance(phase: Phase, event: Event) -> Phase:
+    """Return the phase after `event`. Raise IllegalTransitionError for a move that is not allowed."""
+    try:
+        return TRANSITIONS[phase, event]
+    except KeyError:
+        raise IllegalTransitionError(phase, event) from None
+
+
+def readiness_of(phase: Phase) -> Readiness:
+    """Return what clients see of a version whose generation is in `phase`."""
+    return _READINESS[phase]

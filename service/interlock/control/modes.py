@@ -1,0 +1,72 @@
+"""Who answers which models are aspired: the model-control modes.
+
+A mode says what is loaded at start and whether clients may load and unload. What happens
+then is the same in all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from interlock.domain.errors import InvalidRequestError, UnavailableError
+from interlock.domain.ids import ModelName
+from interlock.repository.snapshot import RepositorySnapshot
+
+WILDCARD: Final = "*"
+
+Snapshot = Callable[[], RepositorySnapshot]
+
+
+class Mode(Protocol):
+    """One model-control mode."""
+
+    def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
+        """Return the models to load at start, whether or not they are there."""
+        ...
+
+    def check_control(self) -> None:
+        """Raise UnavailableError where clients may not load and unload."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoneMode:
+    """`none`: all models of all repositories at start, and nothing after that."""
+
+    def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
+        return _all_models(snapshot())
+
+    def check_control(self) -> None:
+        raise UnavailableError(
+            "explicit model load / unload is not allowed if polling is enabled"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitMode:
+    """`explicit`: the models of `--load-model` at start, then what clients ask for.
+
+    Raise InvalidRequestError for the wildcard in company.
+    """
+
+    load_models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if WILDCARD in self.load_models and len(set(self.load_models)) > 1:
+            raise InvalidRequestError(
+                "Wildcard model name '*' must be the ONLY startup model if specified at all."
+            )
+
+    def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
+        if WILDCARD in self.load_models:
+            return _all_models(snapshot())
+        return tuple(ModelName(name) for name in dict.fromkeys(self.load_models))
+
+    def check_control(self) -> None:
+        return
+
+
+def _all_models(snapshot: RepositorySnapshot) -> tuple[ModelName, ...]:
+    """Return every name, those that cannot be loaded included: that is for the poll to say."""
+    broken = {name for name in snapshot.problems if "/" not in name}
+    return tuple(map(ModelName, sorted(snapshot.models.keys() | snapshot.duplicates | broken)))

@@ -1,0 +1,170 @@
+"""Every version that the server knows, generation by generation, and what became of it.
+
+The manager is the only writer, from its own thread. What other threads may see of it is
+the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from interlock.control.index import UNLOADED, ModelView, VersionView
+from interlock.control.lifecycle import ON_THE_WAY, OVER, Event, Phase, advance, readiness_of
+from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
+from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
+from interlock.serving.load_job import LoadJob
+from interlock.serving.served_model import ServedModel
+from interlock.serving.table import ModelEntry
+
+STORY_LENGTH: Final = 64
+"""How many transitions are kept of each version."""
+
+_KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One move of one generation, at a moment of the monotonic clock."""
+
+    key: GenerationKey
+    before: Phase
+    after: Phase
+    reason: str
+    moment: float
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One generation of one version.
+
+    `served` is set from the moment it has been built until it has been unloaded. `reason`
+    is the index's.
+    """
+
+    job: LoadJob
+    fingerprint: str
+    phase: Phase = Phase.NEW
+    reason: str = ""
+    served: ServedModel | None = None
+
+    @property
+    def key(self) -> GenerationKey:
+        return self.job.key
+
+    @property
+    def built(self) -> ServedModel:
+        """What was built. Raise LookupError in a phase in which there is nothing."""
+        if self.served is None:
+            raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
+        return self.served
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """What must change together: one model, as long as there are no ensembles.
+
+    `pending` is the wish that waits to hear how it ended.
+    """
+
+    model: ModelName
+    aspired: frozenset[GenerationKey] = frozenset()
+    records: dict[GenerationKey, Record] = field(default_factory=dict)
+    stories: dict[Version, tuple[Transition, ...]] = field(default_factory=dict)
+    pending: LoadWish | UnloadWish | None = None
+    trouble: Trouble | None = None
+    _generations: dict[Version, int] = field(default_factory=dict)
+
+    @property
+    def actual(self) -> dict[GenerationKey, Phase]:
+        return {key: record.phase for key, record in self.records.items()}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the model holds anything any more."""
+        return all(record.phase in OVER for record in self.records.values())
+
+    def aspire(self, polled: Polled) -> None:
+        """Aspire to exactly these versions.
+
+        A generation with the same content that serves, or is on its way to, is kept; for
+        anything else a new generation begins.
+        """
+        self.aspired = frozenset(
+            self._kept(candidate) or self._begin(polled, candidate)
+            for candidate in polled.candidates
+        )
+
+    def move(self, record: Record, event: Event, reason: str, now: float) -> Transition:
+        """Take one step of the lifecycle; the only place where a phase is assigned."""
+        before = record.phase
+        record.phase = advance(before, event)
+        if record.phase in OVER:
+            record.reason = reason if record.phase is Phase.FAILED else UNLOADED
+            record.served = None
+        transition = Transition(record.key, before, record.phase, reason, now)
+        told = self.stories.get(record.key.version, ())
+        self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
+        return transition
+
+    def view(self) -> ModelView:
+        """Return what clients may see of the model now."""
+        trouble = self.trouble
+        return ModelView(
+            model=self.model,
+            versions=tuple(
+                VersionView(version, readiness_of(record.phase), self._reason(record))
+                for version, record in self._shown()
+            ),
+            trouble="" if trouble is None else trouble.error.reason,
+            unready=trouble is not None and trouble.unready,
+        )
+
+    def entry(self) -> ModelEntry:
+        """Return the model's line in the serving table."""
+        ready = {
+            int(record.key.version): record.built
+            for record in self.records.values()
+            if record.phase is Phase.READY
+        }
+        return ModelEntry(
+            ready=ready,
+            known=frozenset(int(key.version) for key in self.records),
+            latest=ready[max(ready)] if ready else None,
+        )
+
+    def _kept(self, candidate: Candidate) -> GenerationKey | None:
+        for record in self._generations_of(candidate.version):
+            if record.phase in _KEPT and record.fingerprint == candidate.fingerprint:
+                return record.key
+        return None
+
+    def _begin(self, polled: Polled, candidate: Candidate) -> GenerationKey:
+        number = self._generations.get(candidate.version, 0) + 1
+        self._generations[candidate.version] = number
+        key = GenerationKey(self.model, candidate.version, Generation(number))
+        self.records[key] = Record(
+            LoadJob(key=key, config=polled.config, model_directory=polled.directory),
+            candidate.fingerprint,
+        )
+        return key
+
+    def _generations_of(self, version: Version) -> list[Record]:
+        """Return the records of one version, newest first."""
+        found = [record for key, record in self.records.items() if key.version == version]
+        return sorted(found, key=lambda record: record.key, reverse=True)
+
+    def _shown(self) -> Iterator[tuple[Version, Record]]:
+        """Yield the generation that speaks for each version: the READY one, else the newest."""
+        for version in sorted({key.version for key in self.records}):
+            records = self._generations_of(version)
+            ready = [record for record in records if record.phase is Phase.READY]
+            yield version, (ready or records)[0]
+
+    def _reason(self, record: Record) -> str:
+        """Return the reason in the index; what serves says why its successor does not."""
+        if record.phase is not Phase.READY:
+            return record.reason
+        newest = self._generations_of(record.key.version)[0]
+        if newest.phase is Phase.FAILED:
+            return newest.reason
+        return "" if self.trouble is None else self.trouble.error.reason

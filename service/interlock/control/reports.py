@@ -1,0 +1,47 @@
+"""How an action ended: what the executor tells the manager. [pure]"""
+
+from dataclasses import dataclass
+
+from interlock.domain.errors import ServiceError
+from interlock.domain.ids import GenerationKey
+from interlock.serving.served_model import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The version was built; `served` belongs to the manager from here on."""
+
+    key: GenerationKey
+    served: ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The version could not be built, and nothing of it is left."""
+
+    key: GenerationKey
+    error: ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class LoadDropped:
+    """The load had not begun when it was given up."""
+
+    key: GenerationKey
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The last lease was given back."""
+
+    key: GenerationKey
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """What the version held was given back."""
+
+    key: GenerationKey
+
+
+Report = Loaded | LoadFailed | LoadDropped | Drained | Unloaded

@@ -1,0 +1,89 @@
+"""What others ask of the manager, and what a poll of a model found. [pure]
+
+A wish carries the future that is told how it ended: `None`, or a ServiceError in the words
+that the client may read.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interlock.domain.config import ModelConfig
+from interlock.domain.errors import ServiceError
+from interlock.domain.ids import ModelName, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that the version policy selects, with the fingerprint of what it is made of."""
+
+    version: Version
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A model as a poll of the repository found it, ready to be loaded."""
+
+    model: ModelName
+    config: ModelConfig
+    directory: Path
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadWish:
+    """These versions shall serve, and no other of the model."""
+
+    polled: Polled
+    outcome: "Future[None]" = field(default_factory=Future)
+
+    @property
+    def model(self) -> ModelName:
+        return self.polled.model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnloadWish:
+    """No version of the model shall serve."""
+
+    model: ModelName
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trouble:
+    """The model could not be polled. What serves of it goes on; the index says why.
+
+    `unready` is set where strict readiness counts it: the model is there and its
+    configuration is sound, but no version qualifies.
+    """
+
+    model: ModelName
+    error: ServiceError
+    unready: bool = False
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stop:
+    """Start nothing more; what has begun goes on."""
+
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnloadAll:
+    """Nothing shall serve any more; told when nothing is left."""
+
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class End:
+    """The reconciler's own loop shall end."""
+
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+Wish = LoadWish | UnloadWish | Trouble | Stop | UnloadAll | End

@@ -1,0 +1,1 @@
+"""The vocabulary of the service: plain values, no I/O, no threads."""

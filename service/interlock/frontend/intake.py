@@ -1,0 +1,128 @@
+"""Bring a request from its message into its model's queue: the same for both hot RPCs.
+
+Parse, find and lease the version, check, enqueue. What is costly to check goes through
+the decode pool; everything else is done on the thread that read the message.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import structlog
+
+from interlock.domain.errors import (
+    InternalError,
+    ServiceError,
+    UnavailableError,
+    UnsupportedError,
+)
+from interlock.domain.request import InferRequest
+from interlock.domain.response import Responder
+from interlock.frontend.admission import admit, is_costly
+from interlock.frontend.gate import DRAINING, Gate
+from interlock.frontend.ports import ServerState
+from interlock.frontend.request_codec import parse_request
+from interlock.serving.served_model import ServedModel
+from interlock.serving.table import ServingTable
+
+log = structlog.get_logger()
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Exchange(Responder, Protocol):
+    """One request and the way back to its client, as the intake sees it."""
+
+    streaming: bool
+    request: InferRequest
+
+    @property
+    def forwarded(self) -> Mapping[str, str]:
+        """The headers of the call that go to the backend as parameters."""
+        ...
+
+    def bind(self, served: ServedModel) -> bool:
+        """Own this lease; False where the request has ended, and the lease stays the caller's."""
+        ...
+
+    def refuse(self, error: ServiceError) -> None:
+        """End the request: it never reached its model."""
+        ...
+
+    def taken(self) -> None:
+        """The intake is through with the message; the next one may come."""
+        ...
+
+
+class Intake:
+    """Takes messages from the transports. Any thread may call `take`."""
+
+    def __init__(
+        self,
+        *,
+        table: ServingTable,
+        state: ServerState,
+        gate: Gate,
+        decode: ThreadPoolExecutor,
+    ) -> None:
+        self._table = table
+        self._state = state
+        self._gate = gate
+        self._decode = decode
+
+    def take(self, message: bytes, exchange: Exchange) -> None:
+        """Start one request. Whatever is wrong with it ends up in `exchange.refuse`."""
+        try:
+            request, raw = parse_request(message)
+            request.received_ns = time.monotonic_ns()
+            exchange.request = request
+            request.responder = exchange
+            served = self._lease(request)
+            if not exchange.bind(served):
+                served.leases.give_back()
+            elif is_costly(request, raw, served):
+                self._decode.submit(self._admit_elsewhere, exchange, raw, served)
+                return
+            else:
+                self._admit(exchange, raw, served)
+        except ServiceError as error:
+            exchange.refuse(error)
+        except Exception as error:  # noqa: BLE001 - the edge of an RPC
+            exchange.refuse(_bug(error))
+        exchange.taken()
+
+    def _lease(self, request: InferRequest) -> ServedModel:
+        if not self._state.accepting:
+            raise UnavailableError(DRAINING)
+        try:
+            return self._table.lease(request.model_name, request.model_version)
+        except ServiceError as error:
+            raise self._gate.refusal_of(error) from None
+
+    def _admit(self, exchange: Exchange, raw: list[memoryview], served: ServedModel) -> None:
+        if served.config.decoupled and not exchange.streaming:
+            raise UnsupportedError(
+                "ModelInfer RPC doesn't support models with decoupled transaction policy"
+            )
+        request = exchange.request
+        admit(request, raw, served, forwarded=exchange.forwarded)
+        request.queued_ns = time.monotonic_ns()
+        served.scheduler.enqueue(request)
+
+    def _admit_elsewhere(
+        self, exchange: Exchange, raw: list[memoryview], served: ServedModel
+    ) -> None:
+        try:
+            self._admit(exchange, raw, served)
+        except ServiceError as error:
+            exchange.refuse(error)
+        except Exception as error:  # noqa: BLE001 - the edge of an RPC
+            exchange.refuse(_bug(error))
+        exchange.taken()
+
+
+def _bug(error: Exception) -> InternalError:
+    """Log what should not have happened; the client learns that it did, and no more."""
+    log.error("a request broke the server's own code", exc_info=error)
+    return InternalError(f"internal error: {type(error).__name__}")

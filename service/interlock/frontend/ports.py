@@ -1,0 +1,44 @@
+"""What the frontend asks of the rest of the server, apart from the serving table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from interlock.domain.readiness import IndexEntry, ServerPhase
+
+LoadParameter = bool | int | str | bytes | None
+
+
+class ModelControl(Protocol):
+    """Loading and unloading, and what is known of every model. Any thread may call."""
+
+    def load(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
+        """Load or reload a model; return when it serves. Raise ServiceError with the reason."""
+        ...
+
+    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
+        """Unload every version; return when none is READY."""
+        ...
+
+    def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
+        """Every known model and version, by name, then by version. Never blocks."""
+        ...
+
+
+class ServerState(Protocol):
+    """Where the server is in its life. Any thread may ask; nothing blocks."""
+
+    @property
+    def phase(self) -> ServerPhase: ...
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new inference requests are taken: false from the end of the shutdown delay."""
+        ...
+
+    def ready(self) -> bool:
+        """What ServerReady answers: strict readiness over all known versions, or the phase alone."""
+        ...
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` (quick, must not block) after every change; returns the way to end that."""
+        ...

@@ -1,0 +1,98 @@
+"""Make a grpcio handler out of a function: gate, errors, pool.
+
+Every RPC off the hot path is one function from request to response. What surrounds it is
+the same for all and stands here once.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from interlock.domain.errors import InternalError, ServiceError
+from interlock.frontend.gate import Category, Gate
+from interlock.frontend.status import code_of, text_of
+
+log = structlog.get_logger()
+
+_Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
+_Handler = TypeVar("_Handler", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service by its full name, and what answers each of its methods."""
+
+    name: str
+    handlers: Mapping[str, grpc.RpcMethodHandler]
+
+
+def in_pool(handler: _Handler, pool: ThreadPoolExecutor) -> _Handler:
+    """Say which pool runs a handler; grpcio reads it from this attribute."""
+    handler.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return handler
+
+
+def abort(context: grpc.ServicerContext, error: ServiceError) -> None:
+    """End the call with the status of the error. Does not return: grpcio raises."""
+    context.abort(code_of(error), text_of(error))
+
+
+class Guard:
+    """Stands in front of every RPC off the hot path. Any thread."""
+
+    def __init__(self, gate: Gate, *, before_reply: Callable[[], None] | None = None) -> None:
+        self._gate = gate
+        self._before_reply = before_reply
+
+    def unary(
+        self,
+        answer: Callable[[_Request], _Response],
+        *,
+        request: type[_Request],
+        category: Category,
+        pool: ThreadPoolExecutor,
+    ) -> grpc.RpcMethodHandler:
+        """Make the handler of a method that takes one message and answers one."""
+        call = self.checked(answer, category)
+
+        def handle(message: _Request, context: grpc.ServicerContext) -> _Response:
+            response = call(message, context)
+            if self._before_reply is not None:
+                self._before_reply()
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(
+            in_pool(handle, pool),
+            request_deserializer=request.FromString,
+            response_serializer=_serialize,
+        )
+
+    def checked(
+        self, answer: Callable[[_Request], _Response], category: Category
+    ) -> Callable[[_Request, grpc.ServicerContext], _Response]:
+        """Put the gate before and the translation of errors around `answer`."""
+
+        def call(message: _Request, context: grpc.ServicerContext) -> _Response:
+            try:
+                self._gate.check(category, context.invocation_metadata())
+                return answer(message)
+            except ServiceError as error:
+                refused = error
+            except Exception as error:  # the edge of an RPC
+                log.exception("a request broke the server's own code", request=type(message).__name__)
+                refused = InternalError(f"internal error: {type(error).__name__}")
+            # Outside of the clauses above: grpcio's abort raises a bare Exception.
+            abort(context, refused)
+            raise AssertionError
+
+        return call
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()

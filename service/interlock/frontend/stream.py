@@ -1,0 +1,293 @@
+"""Answer ModelStreamInfer, whatever carries it.
+
+The answers to the requests of one stream leave in the order in which the requests came.
+Past a window of answers that wait to be sent no further message is asked for, and HTTP/2
+holds the client.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+
+from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.request import InferRequest
+from interlock.domain.response import InferResponse
+from interlock.frontend.access_log import AccessLog
+from interlock.frontend.gate import DRAINING, Gate
+from interlock.frontend.header_forwarding import HeaderForwarder
+from interlock.frontend.intake import NO_HEADERS, Intake
+from interlock.frontend.response_codec import encode_response, encode_stream_error
+from interlock.frontend.status import code_of, text_of
+from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight, Metadata
+from interlock.serving.served_model import ServedModel
+
+WINDOW_REQUESTS: Final = 64
+WINDOW_BYTES: Final = 64 << 20
+OUTSTANDING_REQUESTS: Final = 1024
+"""How many requests of one stream may be without an answer."""
+
+_GRPC_ERROR: Final = "triton_grpc_error"
+
+
+class StreamService:
+    """Opens a stream for every call and knows those that are open. Implements `CallService`."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        gate: Gate,
+        headers: HeaderForwarder | None,
+        in_flight: InFlight,
+        access: AccessLog | None,
+    ) -> None:
+        self.intake = intake
+        self.gate = gate
+        self.headers = headers
+        self.in_flight = in_flight
+        self.access = access
+        # Guards `_streams`. A leaf.
+        self._lock = threading.Lock()
+        self._streams: set[Stream] = set()
+
+    def open(self, call: IncomingCall) -> CallHandler:
+        stream = Stream(self, call)
+        try:
+            self.gate.check("inference", call.metadata)
+        except ServiceError as error:
+            call.finish(code_of(error), text_of(error))
+            return stream
+        with self._lock:
+            self._streams.add(stream)
+        stream.ask()
+        return stream
+
+    def forget(self, stream: "Stream") -> None:
+        with self._lock:
+            self._streams.discard(stream)
+
+    def end_idle(self) -> int:
+        """End the streams in which nothing is in flight; return how many there were."""
+        with self._lock:
+            streams = tuple(self._streams)
+        return sum(stream.end_if_idle() for stream in streams)
+
+
+class Stream:
+    """One ModelStreamInfer call. Its slots are the requests whose answers have not left."""
+
+    def __init__(self, service: StreamService, call: IncomingCall) -> None:
+        self.service = service
+        self.call = call
+        self.forwarded: Mapping[str, str] = (
+            NO_HEADERS if service.headers is None else service.headers.pick(call.metadata)
+        )
+        self.ends_on_error = _asks_for_status(call.metadata)
+        # Guards what follows. Taken after a version's queue, before leases and counters.
+        self._lock = threading.Lock()
+        self._slots: deque[StreamExchange] = deque()
+        self._answered = 0
+        self._answered_bytes = 0
+        self._asking = False
+        self._taking = False
+        self._sending: StreamExchange | None = None
+        self._half_closed = False
+        self._over = False
+
+    def ask(self) -> None:
+        """Ask for the next message, unless one is asked for or the window is full."""
+        with self._lock:
+            if self._asking or self._taking or self._half_closed or self._over:
+                return
+            if (
+                self._answered >= WINDOW_REQUESTS
+                or self._answered_bytes >= WINDOW_BYTES
+                or len(self._slots) >= OUTSTANDING_REQUESTS
+            ):
+                return
+            self._asking = True
+        self.call.receive()
+
+    def on_message(self, message: bytes | None) -> None:
+        exchange = None if message is None else StreamExchange(self)
+        with self._lock:
+            self._asking = False
+            if exchange is None:
+                self._half_closed = True
+            else:
+                self._taking = True
+                self._slots.append(exchange)
+        if exchange is None or message is None:
+            self._pump()
+            return
+        self.service.in_flight.enter()
+        self.service.intake.take(message, exchange)
+
+    def taken(self) -> None:
+        """The last message has been enqueued or refused: the next one keeps its order."""
+        with self._lock:
+            self._taking = False
+        self.ask()
+
+    def answer(self, exchange: "StreamExchange", message: bytes) -> None:
+        """Give a slot its answer, and send what can go."""
+        with self._lock:
+            exchange.answer = message
+            self._answered += 1
+            self._answered_bytes += len(message)
+        self._pump()
+
+    def on_sent(self) -> None:
+        with self._lock:
+            sent, self._sending = self._sending, None
+            if sent is not None and sent.answer is not None:
+                self._answered -= 1
+                self._answered_bytes -= len(sent.answer)
+        if sent is not None:
+            self.service.in_flight.leave()
+        self._pump()
+        self.ask()
+
+    def on_end(self, *, cancelled: bool) -> None:  # noqa: ARG002 - what is left is left either way
+        with self._lock:
+            self._over = True
+            left = list(self._slots)
+            self._slots.clear()
+            if self._sending is not None:
+                left.append(self._sending)
+                self._sending = None
+        for exchange in left:
+            exchange.abandon()
+            self.service.in_flight.leave()
+        self.service.forget(self)
+
+    def end_if_idle(self) -> bool:
+        """End the stream where nothing is in flight; whether it was."""
+        with self._lock:
+            if self._over or self._slots or self._sending is not None:
+                return False
+        return self.call.finish(grpc.StatusCode.UNAVAILABLE, DRAINING)
+
+    def _pump(self) -> None:
+        """Send the next answer in order, or the end of the stream."""
+        with self._lock:
+            if self._over or self._sending is not None:
+                return
+            if self._slots:
+                if self._slots[0].answer is None:
+                    return
+                self._sending = self._slots.popleft()
+                message = self._sending.answer
+            elif self._half_closed:
+                message = None
+            else:
+                return
+        if message is None:
+            self.call.finish(OK, "")
+        else:
+            self.call.send(message)
+
+
+class StreamExchange:
+    """One request of a stream: the responder that fills its slot."""
+
+    __slots__ = ("_ended", "_lock", "_served", "_stream", "answer", "request")
+
+    streaming = True
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        # Guards `_ended` and `_served`: who ends the request gives its lease back. A leaf.
+        self._lock = threading.Lock()
+        self._ended = False
+        self._served: ServedModel | None = None
+        self.answer: bytes | None = None
+        self.request = InferRequest()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    @property
+    def forwarded(self) -> Mapping[str, str]:
+        return self._stream.forwarded
+
+    def taken(self) -> None:
+        self._stream.taken()
+
+    def bind(self, served: ServedModel) -> bool:
+        with self._lock:
+            if self._ended:
+                return False
+            self._served = served
+            return True
+
+    def send(self, response: InferResponse) -> None:
+        if not self._claim():
+            return
+        served = self._served
+        assert served is not None  # noqa: S101 - a backend answers what was bound
+        try:
+            message = encode_response(self.request, served, response, streaming=True)
+        except ServiceError as error:
+            self._fail(error)
+            return
+        except Exception:
+            self._fail(InternalError("the response could not be encoded"))
+            raise
+        self._stream.answer(self, message)
+        self._close(OK, len(message))
+
+    def fail(self, error: ServiceError) -> None:
+        if self._claim():
+            self._fail(error)
+
+    def refuse(self, error: ServiceError) -> None:
+        if self._claim():
+            self._stream.answer(self, encode_stream_error(text_of(error), id=self.request.id))
+            self._close(code_of(error), 0)
+
+    def abandon(self) -> None:
+        """The stream is over: end the request if it has not ended."""
+        if self._claim():
+            self._close(grpc.StatusCode.CANCELLED, 0)
+
+    def _fail(self, error: ServiceError) -> None:
+        """Answer for a request that reached its model and failed there."""
+        code = code_of(error)
+        if self._stream.ends_on_error:
+            self._stream.call.finish(code, text_of(error))
+        else:
+            request = self.request
+            message = encode_stream_error(
+                text_of(error),
+                id=request.id,
+                model_name=request.model_name,
+                model_version=request.model_version,
+                final=True,
+            )
+            self._stream.answer(self, message)
+        self._close(code, 0)
+
+    def _claim(self) -> bool:
+        """Be the one who ends the request; False where somebody was."""
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first
+
+    def _close(self, code: grpc.StatusCode, answer_bytes: int) -> None:
+        """Give the lease back, once the answer stands in its slot."""
+        served = self._served
+        if served is not None:
+            served.leases.give_back()
+        access = self._stream.service.access
+        if access is not None:
+            access.note(self.request, served, self._stream.call, code, answer_bytes)
+
+
+def _asks_for_status(metadata: Metadata) -> bool:
+    """Whether the client wants the first error of a model as the status of the stream."""
+    return any(key == _GRPC_ERROR and value in {"true", b"true"} for key, value in metadata)

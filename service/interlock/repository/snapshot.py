@@ -1,0 +1,191 @@
+"""Read a model repository into an immutable snapshot.
+
+An entry that cannot be looked at costs that entry and nothing else. A root that cannot be
+listed is a problem and not an empty repository: what it holds is unknown.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.repository import layout
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """One model's directory at one moment.
+
+    `config_text` is `None` where there is no configuration; bytes that are not UTF-8 stand
+    in it as lone surrogates, which its parser reports with their place. `first_entries` are
+    the names in the first sub-directory, which tell the backend. `remarks` are for the log.
+    """
+
+    name: str
+    directory: Path
+    config_path: Path | None
+    config_text: str | None
+    versions: tuple[int, ...]
+    first_entries: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySnapshot:
+    """All models of all roots.
+
+    `duplicates` are names that lie in several roots; `models` does not hold them.
+    `problems` says what could not be read: by model name, and for a root by its absolute
+    path, which always has a slash where a model's name has none.
+    """
+
+    models: Mapping[str, ModelSource]
+    duplicates: frozenset[str] = frozenset()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_repository(roots: Sequence[Path], *, config_name: str = "") -> RepositorySnapshot:
+    """Read every model of every root."""
+    directories: dict[str, list[Path]] = {}
+    problems: dict[str, str] = {}
+    for root in distinct_roots(roots):
+        try:
+            names = list(_subdirectories(root))
+        except OSError as error:
+            problems[str(root.absolute())] = _root_problem(root, error)
+            continue
+        for name in names:
+            if not layout.is_ignored(name):
+                directories.setdefault(name, []).append(root / name)
+    models: dict[str, ModelSource] = {}
+    for name, places in sorted(directories.items()):
+        if len(places) > 1:
+            continue
+        try:
+            models[name] = _read_source(name, places[0], config_name)
+        except InvalidRequestError as error:
+            problems[name] = str(error)
+        except FileNotFoundError:
+            continue  # it went away between the listing and the reading
+    duplicates = frozenset(name for name, places in directories.items() if len(places) > 1)
+    return RepositorySnapshot(models, duplicates, problems)
+
+
+def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> ModelSource:
+    """Read one model.
+
+    Raise NotFoundError where no root has it, InvalidRequestError for a name that is none, a
+    model that several roots have and one that cannot be read, UnavailableError where no
+    root has it but one could not be looked at.
+    """
+    layout.check_model_name(name)
+    places, problem = _places(roots, name)
+    if len(places) > 1:
+        raise InvalidRequestError(
+            f"failed to poll model '{name}': not unique across all model repositories"
+        )
+    if not places and problem:
+        raise UnavailableError(f"failed to poll model '{name}': {problem}")
+    if places:
+        try:
+            return _read_source(name, places[0], config_name)
+        except FileNotFoundError:
+            pass  # it went away just now
+    raise NotFoundError(f"failed to poll model '{name}': model not found in any model repository.")
+
+
+def distinct_roots(roots: Sequence[Path]) -> list[Path]:
+    """Return the roots in order of their names, each directory once however it is spelled."""
+    by_place: dict[str, Path] = {}
+    for root in sorted(roots):
+        by_place.setdefault(os.path.realpath(root), root)
+    return list(by_place.values())
+
+
+def _places(roots: Sequence[Path], name: str) -> tuple[list[Path], str]:
+    places: list[Path] = []
+    problem = ""
+    for root in distinct_roots(roots):
+        try:
+            found = not layout.is_ignored(name) and name in _subdirectories(root)
+        except OSError as error:
+            problem = _root_problem(root, error)
+            continue
+        if found:
+            places.append(root / name)
+    return places, problem
+
+
+def _root_problem(root: Path, error: OSError) -> str:
+    if isinstance(error, (NotADirectoryError, FileNotFoundError)):
+        return f"repository path is not a valid directory: {root}"
+    return f"failed to stat file {root}: {error.strerror}"
+
+
+def _subdirectories(directory: Path) -> Iterator[str]:
+    """Yield the names of directories and of links to such, leaving out what cannot be seen."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                is_directory = entry.is_dir()
+            except OSError:  # a loop of links, or gone
+                continue
+            if is_directory:
+                yield entry.name
+
+
+def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
+    try:
+        folders = sorted(_subdirectories(directory))
+    except PermissionError as error:
+        raise InvalidRequestError(
+            f"failed to read model directory {directory}: {error.strerror}"
+        ) from error
+    versions, remarks = _versions(folders)
+    path = layout.config_path(directory, config_name)
+    return ModelSource(
+        name=name,
+        directory=directory,
+        config_path=path,
+        config_text=None if path is None else _read_text(path),
+        versions=tuple(sorted(versions)),
+        first_entries=_first_entries(directory, folders, versions),
+        remarks=tuple(remarks),
+    )
+
+
+def _versions(folders: Sequence[str]) -> tuple[list[int], list[str]]:
+    versions: list[int] = []
+    remarks: list[str] = []
+    for folder in folders:
+        version, remark = layout.version_of(folder)
+        if version is not None:
+            versions.append(version)
+        if remark:
+            remarks.append(remark)
+    return versions, remarks
+
+
+def _first_entries(
+    directory: Path, folders: Sequence[str], versions: Sequence[int]
+) -> tuple[str, ...]:
+    """Return what lies in the first sub-directory by name, versions before others."""
+    candidates = sorted(str(version) for version in versions)
+    candidates += [folder for folder in folders if not layout.is_ignored(folder)]
+    if not candidates:
+        return ()
+    try:
+        return tuple(sorted(os.listdir(directory / candidates[0])))
+    except OSError:
+        return ()
+
+
+def _read_text(path: Path) -> str | None:
+    """Return the file's text, `None` if it has gone; raise InvalidRequestError if unreadable."""
+    try:
+        return path.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidRequestError(
+            f"failed to open text file for read {path}: {error.strerror}"
+        ) from error

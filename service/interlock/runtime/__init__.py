@@ -1,0 +1,1 @@
+"""Threading building blocks that know nothing of models."""

@@ -1,0 +1,1 @@
+"""What is being served: the one object that both planes share."""
