@@ -90,9 +90,7 @@ def carried(
     died: list[BaseException] = []
     with futures.ThreadPoolExecutor(8) as pool:
         server = grpc.server(pool)
-        transport = make_transport(
-            kind, server, unary=unary, stream=stream, pool=pool, died=died
-        )
+        transport = make_transport(kind, server, unary=unary, stream=stream, pool=pool, died=died)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         transport.start()

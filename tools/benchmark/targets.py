@@ -72,7 +72,7 @@ def write_identity(repository: Path) -> None:
 def echo() -> Iterator[Target]:
     """The bare grpc.aio echo, with glibc's defaults."""
     command = [sys.executable, str(Path(__file__).with_name("echo_server.py"))]
-    with _process(command, stdout=subprocess.PIPE) as process:
+    with _process(command, {}, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         yield Target("grpc.aio echo", f"127.0.0.1:{port}", process.pid)
@@ -84,14 +84,38 @@ def interlock(*flags: str, python: str = sys.executable) -> Iterator[Target]:
     with tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder:
         repository = Path(folder) / "models"
         write_identity(repository)
-        log = Path(folder) / "log"
         command = [
             python, "-m", "interlock", f"--model-repository={repository}",
             "--grpc-address=127.0.0.1", "--grpc-port=0", *flags,
         ]  # fmt: skip
-        with log.open("wb") as stderr, _process(command, stderr=stderr) as process:
-            address = _wait_for(process, log, r"Started GRPCInferenceService at (\S+:\d+)")
-            yield Target("interlock", address, process.pid)
+        yield from started(
+            "interlock",
+            command,
+            folder=Path(folder),
+            pattern=r"Started GRPCInferenceService at (\S+:\d+)",
+            environment={"PYTHONPATH": f"{ROOT / 'service'}:{ROOT / 'agents'}"},
+        )
+
+
+def started(
+    name: str,
+    command: list[str],
+    *,
+    folder: Path,
+    pattern: str,
+    environment: dict[str, str],
+) -> Iterator[Target]:
+    """Start a server whose log says where it listens; end it afterwards."""
+    log = folder / "log"
+    with (
+        log.open("wb") as output,
+        _process(command, environment, stdout=output, stderr=output) as process,
+    ):
+        yield Target(name, _wait_for(process, log, pattern), process.pid)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _wait_for(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
@@ -110,9 +134,12 @@ def _wait_for(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
 
 
 @contextmanager
-def _process(command: list[str], **streams: object) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'service'}:{ROOT / 'agents'}"}
-    process = subprocess.Popen(command, env=environment, **streams)  # type: ignore[call-overload]
+def _process(
+    command: list[str], environment: dict[str, str], **streams: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(  # type: ignore[call-overload]  # streams are passed through
+        command, env=os.environ | environment, **streams
+    )
     try:
         yield process
     finally:

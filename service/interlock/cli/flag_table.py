@@ -23,7 +23,7 @@ from interlock.settings import (
     SettingsError,
 )
 
-Value = TypeVar("Value", covariant=True)
+Value_co = TypeVar("Value_co", covariant=True)
 
 
 class Group(Enum):
@@ -38,7 +38,7 @@ class Group(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Flag(Generic[Value]):
+class Flag(Generic[Value_co]):
     """One flag: how it is read, and what holds where it is not given.
 
     `bare` is the text that the flag without a value stands for; "" where it needs one.
@@ -48,8 +48,8 @@ class Flag(Generic[Value]):
 
     name: str
     group: Group
-    convert: Callable[[str], Value]
-    default: Value | None
+    convert: Callable[[str], Value_co]
+    default: Value_co | None
     metavar: str
     help: str
     bare: str = ""

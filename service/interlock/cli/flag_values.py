@@ -100,10 +100,13 @@ def control_mode(text: str) -> ControlMode:
 
 def pattern(text: str) -> str:
     """Check a regular expression in RE2's syntax."""
+    options = re2.Options()
+    options.log_errors = False
     try:
-        re2.compile(f"(?i){text}")
+        re2.compile(f"(?i){text}", options)
     except re2.error as error:
-        raise ValueError(f"expects a regular expression (RE2), got '{text}': {error}") from None
+        reason = error.args[0].decode()
+        raise ValueError(f"expects a regular expression (RE2), got '{text}': {reason}") from None
     return text
 
 

@@ -6,10 +6,11 @@ counts as one that is not set.
 
 import argparse
 import difflib
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, NoReturn, TypeVar, cast
 
 from interlock.cli import flag_table as table
 from interlock.cli.flag_table import FLAGS, HIDDEN, IGNORED, Flag, Group, variable_of
@@ -29,7 +30,7 @@ from interlock.settings import (
 USAGE: Final = "usage: interlock serve --model-repository PATH [--flag value | --flag=value]..."
 
 _EPILOG: Final = """\
-Each flag can also be given in the environment variable that stands behind it; a flag wins.
+Each flag can also be given in the environment variable that stands below it; a flag wins.
 Where a flag may be repeated, the variable holds one value on each line; folders and names may
 also be separated by commas. BOOL is true, on or 1, false, off or 0; the bare flag means true.
 
@@ -63,7 +64,7 @@ class HelpAskedError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> "None":  # type: ignore[override]  # never returns
+    def error(self, message: str) -> NoReturn:
         raise FlagError(message)
 
 
@@ -97,8 +98,22 @@ def _shown(default: object) -> str:
 
 
 def _help_of(flag: Flag[object]) -> str:
-    default = "" if flag.default in {None, ""} else f" [{_shown(flag.default)}]"
-    return f"{flag.help}{default} ({flag.variable})".replace("%", "%%")
+    default = "" if flag.default in {None, ""} else f"default {_shown(flag.default)}, "
+    return f"{flag.help}\n{default}{flag.variable}".replace("%", "%%")
+
+
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """Help on lines of its own below each flag; line breaks in it are kept, names stay whole."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=8)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return [
+            line
+            for part in text.splitlines()
+            for line in textwrap.wrap(part, width, break_long_words=False, break_on_hyphens=False)
+        ]
 
 
 def _add(parser: argparse._ArgumentGroup, flag: Flag[object], help_text: str) -> None:
@@ -125,7 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage=USAGE.removeprefix("usage: "),
         description="Serve the models of one or more repositories.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Layout,
         add_help=False,
         allow_abbrev=False,
     )

@@ -1,4 +1,4 @@
-"""What a plan is made of: the moves that the planner may ask for. [pure]
+"""What a plan is made of: the moves that the planner may ask for.
 
 Each names the generation that it concerns, and why, in the words that end up in the log
 and in the version's history.

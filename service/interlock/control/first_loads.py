@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping
 
 from interlock.domain.errors import ServiceError
-from interlock.domain.ids import ModelName
 
 
 class FirstLoads:
@@ -13,8 +12,8 @@ class FirstLoads:
     def __init__(self) -> None:
         # Guards the three below. A leaf.
         self._lock = threading.Lock()
-        self._pending: set[ModelName] = set()
-        self._failures: dict[ModelName, ServiceError] = {}
+        self._pending: set[str] = set()
+        self._failures: dict[str, ServiceError] = {}
         self._all_named = False
         self._done = threading.Event()
 
@@ -24,8 +23,8 @@ class FirstLoads:
         return self._done.is_set()
 
     @property
-    def failures(self) -> Mapping[ModelName, ServiceError]:
-        """The models that failed so far."""
+    def failures(self) -> Mapping[str, ServiceError]:
+        """What failed so far: by model, and by path for a repository that cannot be read."""
         with self._lock:
             return dict(self._failures)
 
@@ -33,15 +32,15 @@ class FirstLoads:
         """Wait until all have ended; whether that was reached in time."""
         return self._done.wait(timeout_s)
 
-    def begin(self, model: ModelName) -> None:
+    def begin(self, name: str) -> None:
         with self._lock:
-            self._pending.add(model)
+            self._pending.add(name)
 
-    def end(self, model: ModelName, error: ServiceError | None) -> None:
+    def end(self, name: str, error: ServiceError | None) -> None:
         with self._lock:
-            self._pending.discard(model)
+            self._pending.discard(name)
             if error is not None:
-                self._failures[model] = error
+                self._failures[name] = error
             self._check()
 
     def all_named(self) -> None:

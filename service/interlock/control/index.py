@@ -1,4 +1,4 @@
-"""What clients see of all models: the repository index, and strict readiness. [pure]"""
+"""What clients see of all models: the repository index, and strict readiness."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +34,11 @@ class ModelView:
     trouble: str = ""
     unready: bool = False
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether some version still holds something."""
+        return any(version.readiness is not Readiness.UNAVAILABLE for version in self.versions)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -67,7 +72,9 @@ def _is_well(version: VersionView) -> bool:
     return version.readiness is Readiness.READY
 
 
-def _entries_of(name: ModelName, view: ModelView | None, *, duplicate: bool) -> Iterator[IndexEntry]:
+def _entries_of(
+    name: ModelName, view: ModelView | None, *, duplicate: bool
+) -> Iterator[IndexEntry]:
     if duplicate:
         yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=DUPLICATE)
     elif view is None:

@@ -1,4 +1,4 @@
-"""The life of a version: its phases, and the moves between them. [pure]
+"""The life of a version: its phases, and the moves between them.
 
 The table is the machine. Nothing else assigns a phase: `control.records` asks `advance`,
 and a move that the table does not have is a bug, whoever asks for it. Clients never see a
@@ -135,7 +135,7 @@ class IllegalTransitionError(Exception):
 
 
 def advance(phase: Phase, event: Event) -> Phase:
-    """Return the phase after `event`. Raise IllegalTransitionError for a move that is not allowed."""
+    """Return the phase after `event`. Raise IllegalTransitionError where there is no such move."""
     try:
         return TRANSITIONS[phase, event]
     except KeyError:

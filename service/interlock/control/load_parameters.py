@@ -1,4 +1,4 @@
-"""Check the parameters of Load and Unload. [pure]
+"""Check the parameters of Load and Unload.
 
 The types are checked as Triton does, before anything else of the request; the first
 parameter that is wrong is the one that is reported.

@@ -37,9 +37,7 @@ class NoneMode:
         return _all_models(snapshot())
 
     def check_control(self) -> None:
-        raise UnavailableError(
-            "explicit model load / unload is not allowed if polling is enabled"
-        )
+        raise UnavailableError("explicit model load / unload is not allowed if polling is enabled")
 
 
 @dataclass(frozen=True, slots=True)

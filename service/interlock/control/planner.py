@@ -1,4 +1,4 @@
-"""Decide what to do next for one model: aspired and actual in, actions out. [pure]
+"""Decide what to do next for one model: aspired and actual in, actions out.
 
 The rule is availability first: what serves goes on serving until all that is aspired has
 been built, then the whole set changes at once. A load in which one version failed changes

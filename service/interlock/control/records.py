@@ -83,6 +83,23 @@ class Unit:
         """Whether nothing of the model holds anything any more."""
         return all(record.phase in OVER for record in self.records.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember of the model."""
+        return not self.records and self.trouble is None and self.pending is None
+
+    def ready(self) -> list[Version]:
+        """Return the versions that serve, ascending."""
+        return sorted(key.version for key, phase in self.actual.items() if phase is Phase.READY)
+
+    def failures(self) -> list[tuple[Version, str]]:
+        """Return which of the aspired versions failed, and why."""
+        return [
+            (key.version, self.records[key].reason)
+            for key in sorted(self.aspired)
+            if self.records[key].phase is Phase.FAILED
+        ]
+
     def aspire(self, polled: Polled) -> None:
         """Aspire to exactly these versions.
 

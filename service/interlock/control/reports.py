@@ -1,4 +1,4 @@
-"""How an action ended: what the executor tells the manager. [pure]"""
+"""How an action ended: what the executor tells the manager."""
 
 from dataclasses import dataclass
 

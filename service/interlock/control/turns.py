@@ -31,26 +31,25 @@ class Turns:
         turn.wait()
         with self._lock:
             if self._closed:
-                self._next(model)
+                self._remove(model, turn)
             self._check_open()
 
     def leave(self, model: ModelName) -> None:
         """End the turn of whoever is first in the line; any thread may do it."""
         with self._lock:
-            self._next(model)
+            self._remove(model, self._lines[model][0])
 
     def close(self) -> None:
         """Send everybody who waits away, and everybody who comes."""
         with self._lock:
             self._closed = True
-
             for line in self._lines.values():
                 for turn in line:
                     turn.set()
 
-    def _next(self, model: ModelName) -> None:
+    def _remove(self, model: ModelName, turn: threading.Event) -> None:
         line = self._lines[model]
-        line.popleft()
+        line.remove(turn)
         if line:
             line[0].set()
         else:

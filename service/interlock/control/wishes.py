@@ -1,4 +1,4 @@
-"""What others ask of the manager, and what a poll of a model found. [pure]
+"""What others ask of the manager, and what a poll of a model found.
 
 A wish carries the future that is told how it ended: `None`, or a ServiceError in the words
 that the client may read.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock.domain.config import ModelConfig
-from interlock.domain.errors import ServiceError
+from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import ModelName, Version
 
 
@@ -55,14 +55,21 @@ class UnloadWish:
 class Trouble:
     """The model could not be polled. What serves of it goes on; the index says why.
 
-    `unready` is set where strict readiness counts it: the model is there and its
-    configuration is sound, but no version qualifies.
+    `error` is for the index, `answer` for whoever asked. `unready` is set where strict
+    readiness counts it: the model is there and its configuration is sound, but no version
+    qualifies.
     """
 
     model: ModelName
     error: ServiceError
+    answer: ServiceError
     unready: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the repository has no such model."""
+        return isinstance(self.error, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

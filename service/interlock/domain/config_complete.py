@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from interlock.domain.config import ModelConfig, ModelFacts, TensorConfig, TensorFacts
-from interlock.domain.config_checks import check_tensors
+from interlock.domain.config_tensors import check_tensors
 from interlock.domain.config_text import ConfigError, sentences
 from interlock.domain.config_values import message_of, project
 from interlock.domain.datatypes import BY_WIRE
@@ -85,13 +85,13 @@ def _is_batched(tensor: TensorFacts) -> bool:
 
 
 def _as_input(tensor: TensorFacts, *, batching: bool) -> pb.ModelInput:
-    result = pb.ModelInput(name=tensor.name, data_type=_data_type(tensor))
+    result = pb.ModelInput(name=tensor.name, data_type=_config_type(tensor.datatype))
     _set_shape(result, tensor, batching=batching)
     return result
 
 
 def _as_output(tensor: TensorFacts, *, batching: bool) -> pb.ModelOutput:
-    result = pb.ModelOutput(name=tensor.name, data_type=_data_type(tensor))
+    result = pb.ModelOutput(name=tensor.name, data_type=_config_type(tensor.datatype))
     _set_shape(result, tensor, batching=batching)
     return result
 
@@ -104,10 +104,6 @@ def _set_shape(
     result.dims.extend(dims or (1,))
     if batching and not dims:
         result.reshape.SetInParent()
-
-
-def _data_type(tensor: TensorFacts) -> pb.DataType:
-    return pb.DataType(pb.DataType.Value(_config_type(tensor.datatype)))
 
 
 def _config_type(wire: str) -> str:

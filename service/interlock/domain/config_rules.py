@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_backend import fill_backend
-from interlock.domain.config_checks import check_model, check_tensors
+from interlock.domain.config_checks import check_model
 from interlock.domain.config_defaults import normalise
+from interlock.domain.config_tensors import check_tensors
 from interlock.domain.config_text import ConfigError, parse
 from interlock.domain.config_values import message_of, project
 from interlock.pb import model_config_pb2 as pb
@@ -27,8 +28,9 @@ def configure(
             path=path,
             hint="Write the file, or run without --disable-auto-complete-config.",
         )
+    text = (text or "").removeprefix("\ufeff")
     try:
-        return project(_configured(text or "", model, path, first_entries, auto_complete))
+        return project(_configured(text, model, path, first_entries, auto_complete))
     except ConfigError as error:
         raise error.located(text, path) from error.__cause__
 

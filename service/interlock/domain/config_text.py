@@ -49,15 +49,17 @@ class ConfigError(InvalidRequestError):
 
     def located(self, text: str | None, path: str) -> "ConfigError":
         """Return the same error with the place in the text that it speaks of."""
-        token = locate(text, self.field) if text else None
-        if self.line or token is None:
+        if self.line or not text or not self.field:
+            return self
+        token = locate(text, self.field)
+        if token is None:
             return self
         return ConfigError(
             self.message,
             path=path,
             line=token.line,
             column=token.column,
-            source=_line(text or "", token.line),
+            source=_line(text, token.line),
             hint=self.hint,
             field=self.field,
         )

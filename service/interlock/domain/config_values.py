@@ -27,6 +27,8 @@ def project(config: pb.ModelConfig) -> values.ModelConfig:
         scheduling=values.Scheduling(config.WhichOneof("scheduling_choice") or "none"),
         decoupled=config.model_transaction_policy.decoupled,
         graph_level=optimization.graph.level if optimization.HasField("graph") else None,
+        op_library_filenames=tuple(config.model_operations.op_library_filename),
+        warmup_samples=tuple(sample.name for sample in config.model_warmup),
         parameters={key: value.string_value for key, value in config.parameters.items()},
         message=config.SerializeToString(deterministic=True),
     )

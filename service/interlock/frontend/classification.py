@@ -48,9 +48,7 @@ def classify(model: ServedModel, output: OutputTensor, count: int) -> OutputTens
     count = min(count, columns)
     labels = model.labels.get(output.name, ())
     elements = [
-        element
-        for row in values.reshape(rows, columns)
-        for element in _best(row, count, labels)
+        element for row in values.reshape(rows, columns) for element in _best(row, count, labels)
     ]
     shape = (rows, count) if batched else (count,)
     return OutputTensor(output.name, BYTES, shape, encode_elements(elements), output.parameters)

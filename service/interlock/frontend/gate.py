@@ -1,4 +1,6 @@
-"""Decide whether a call may go on: is the server draining, does the call carry what its group needs.
+"""Decide whether a call may go on.
+
+The server must take calls, and the call must carry the header that its group needs.
 
 The order is Triton's: drain first, then the restricted protocols. Every RPC passes here
 before its handler sees it.
@@ -8,7 +10,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from interlock.domain.errors import NotFoundError, ServiceError, UnavailableError
+from interlock.domain.errors import UnavailableError
 from interlock.domain.readiness import ServerPhase
 from interlock.frontend.ports import ServerState
 from interlock.settings import RestrictedProtocols
@@ -65,7 +67,10 @@ class Gate:
             raise UnavailableError(f"This protocol is restricted, expecting header '{header}'")
 
     def check_started(self) -> None:
-        """Raise UnavailableError until the first loads have ended."""
+        """Raise UnavailableError until the first loads have ended.
+
+        Asked where something is not there: it may only not be there yet.
+        """
         if self._state.phase is ServerPhase.STARTING:
             raise UnavailableError(NOT_READY)
 
@@ -73,16 +78,6 @@ class Gate:
         """Raise UnavailableError once new requests are refused."""
         if not self._state.accepting:
             raise UnavailableError(EXITING)
-
-    def refusal_of(self, error: ServiceError) -> ServiceError:
-        """Return what a client is told when a model could not be looked up.
-
-        Until the first loads have ended, what is not there may only not be there yet.
-        """
-        missing = isinstance(error, NotFoundError | UnavailableError)
-        if missing and self._state.phase is ServerPhase.STARTING:
-            return UnavailableError(NOT_READY)
-        return error
 
 
 def _carries(metadata: Iterable[tuple[str, str | bytes]], header: str, value: bytes) -> bool:

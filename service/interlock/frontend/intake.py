@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
+import grpc
 import structlog
 
 from interlock.domain.errors import (
@@ -19,10 +20,12 @@ from interlock.domain.errors import (
 )
 from interlock.domain.request import InferRequest
 from interlock.domain.response import Responder
+from interlock.frontend.access_log import AccessLog
 from interlock.frontend.admission import admit, is_costly
 from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.ports import ServerState
 from interlock.frontend.request_codec import parse_request
+from interlock.frontend.transport import STREAM_METHOD, UNARY_METHOD
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
 
@@ -97,8 +100,10 @@ class Intake:
             raise UnavailableError(DRAINING)
         try:
             return self._table.lease(request.model_name, request.model_version)
-        except ServiceError as error:
-            raise self._gate.refusal_of(error) from None
+        except ServiceError:
+            # Until the first loads have ended, what is not there may only not be there yet.
+            self._gate.check_started()
+            raise
 
     def _admit(self, exchange: Exchange, raw: list[memoryview], served: ServedModel) -> None:
         if served.config.decoupled and not exchange.streaming:
@@ -107,7 +112,6 @@ class Intake:
             )
         request = exchange.request
         admit(request, raw, served, forwarded=exchange.forwarded)
-        request.queued_ns = time.monotonic_ns()
         served.scheduler.enqueue(request)
 
     def _admit_elsewhere(
@@ -120,6 +124,32 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - the edge of an RPC
             exchange.refuse(_bug(error))
         exchange.taken()
+
+
+def record(
+    access: AccessLog,
+    exchange: Exchange,
+    served: ServedModel | None,
+    *,
+    code: grpc.StatusCode,
+    peer: str,
+    request_bytes: int,
+    response_bytes: int,
+) -> None:
+    """Write a request's line in the access log."""
+    request = exchange.request
+    began_ns = request.received_ns or time.monotonic_ns()
+    access.record(
+        rpc=STREAM_METHOD if exchange.streaming else UNARY_METHOD,
+        id=request.id,
+        model=request.model_name,
+        version=request.model_version if served is None else served.version_text,
+        status=code.name,
+        duration_us=(time.monotonic_ns() - began_ns) // 1000,
+        peer=peer,
+        request_bytes=request_bytes,
+        response_bytes=response_bytes,
+    )
 
 
 def _bug(error: Exception) -> InternalError:

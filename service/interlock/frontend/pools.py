@@ -41,9 +41,7 @@ class BoundedPool(ThreadPoolExecutor):
     def full(self) -> bool:
         return self._taken >= self._calls
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Take one more, whatever `full` says: `RefuseWhenFull` asks before grpcio submits."""
         with self._lock:
             self._taken += 1
@@ -74,7 +72,7 @@ def _introspection() -> BoundedPool:
         "grpc-introspection",
         threads=_INTROSPECTION_CALLS,
         calls=_INTROSPECTION_CALLS,
-        sentence=f"{_INTROSPECTION_CALLS} reflection streams are open: close one or try again later",
+        sentence=f"{_INTROSPECTION_CALLS} reflection streams are open: close one or wait",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from interlock.domain.readiness import IndexEntry, ServerPhase
 
 LoadParameter = bool | int | str | bytes | None
+LogValue = bool | int | str
 
 
 class ModelControl(Protocol):
@@ -41,4 +42,16 @@ class ServerState(Protocol):
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` (quick, must not block) after every change; returns the way to end that."""
+        ...
+
+
+class LogControl(Protocol):
+    """The log settings that can be changed while the server runs. Any thread may call."""
+
+    def update(self, settings: Mapping[str, LogValue | None]) -> None:
+        """Change these, all or none. `None` is a setting without a value. Raise ServiceError."""
+        ...
+
+    def as_map(self) -> Mapping[str, LogValue]:
+        """Return every setting as it is now."""
         ...

@@ -104,9 +104,7 @@ def encode_stream_error(
     return _text(_ERROR_MESSAGE, message) + _INFER_RESPONSE + _varint(len(inner)) + inner
 
 
-def _join(
-    head: list[bytes], tensors: list[Buffer], tensor_bytes: int, *, streaming: bool
-) -> bytes:
+def _join(head: list[bytes], tensors: list[Buffer], tensor_bytes: int, *, streaming: bool) -> bytes:
     start = b"".join(head)
     size = len(start) + tensor_bytes + sum(map(len, tensors[::2]))
     if streaming:
@@ -175,7 +173,7 @@ def _described(output: OutputTensor) -> bytes:
 
 
 def _parameters(parameters: Mapping[str, ParameterValue]) -> bytes:
-    entries = []
+    entries: list[bytes] = []
     for key, value in parameters.items():
         encoded = _parameter(key, value)
         entry = b"".join((_text(_KEY, key), _VALUE, _varint(len(encoded)), encoded))

@@ -38,6 +38,13 @@ def in_pool(handler: _Handler, pool: ThreadPoolExecutor) -> _Handler:
     return handler
 
 
+def pool_of(handler: grpc.RpcMethodHandler) -> ThreadPoolExecutor | None:
+    """Return the pool that `in_pool` named for a handler."""
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    pool: ThreadPoolExecutor | None = getattr(behaviour, "experimental_thread_pool", None)
+    return pool
+
+
 def abort(context: grpc.ServicerContext, error: ServiceError) -> None:
     """End the call with the status of the error. Does not return: grpcio raises."""
     context.abort(code_of(error), text_of(error))
@@ -85,7 +92,9 @@ class Guard:
             except ServiceError as error:
                 refused = error
             except Exception as error:  # the edge of an RPC
-                log.exception("a request broke the server's own code", request=type(message).__name__)
+                log.exception(
+                    "a request broke the server's own code", request=type(message).__name__
+                )
                 refused = InternalError(f"internal error: {type(error).__name__}")
             # Outside of the clauses above: grpcio's abort raises a bare Exception.
             abort(context, refused)

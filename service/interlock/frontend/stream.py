@@ -18,7 +18,7 @@ from interlock.domain.response import InferResponse
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.header_forwarding import HeaderForwarder
-from interlock.frontend.intake import NO_HEADERS, Intake
+from interlock.frontend.intake import NO_HEADERS, Intake, record
 from interlock.frontend.response_codec import encode_response, encode_stream_error
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight, Metadata
@@ -112,7 +112,7 @@ class Stream:
         self.call.receive()
 
     def on_message(self, message: bytes | None) -> None:
-        exchange = None if message is None else StreamExchange(self)
+        exchange = None if message is None else StreamExchange(self, len(message))
         with self._lock:
             self._asking = False
             if exchange is None:
@@ -194,12 +194,13 @@ class Stream:
 class StreamExchange:
     """One request of a stream: the responder that fills its slot."""
 
-    __slots__ = ("_ended", "_lock", "_served", "_stream", "answer", "request")
+    __slots__ = ("_ended", "_lock", "_request_bytes", "_served", "_stream", "answer", "request")
 
     streaming = True
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, request_bytes: int) -> None:
         self._stream = stream
+        self._request_bytes = request_bytes
         # Guards `_ended` and `_served`: who ends the request gives its lease back. A leaf.
         self._lock = threading.Lock()
         self._ended = False
@@ -285,7 +286,15 @@ class StreamExchange:
             served.leases.give_back()
         access = self._stream.service.access
         if access is not None:
-            access.note(self.request, served, self._stream.call, code, answer_bytes)
+            record(
+                access,
+                self,
+                served,
+                code=code,
+                peer=self._stream.call.peer,
+                request_bytes=self._request_bytes,
+                response_bytes=answer_bytes,
+            )
 
 
 def _asks_for_status(metadata: Metadata) -> bool:

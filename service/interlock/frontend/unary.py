@@ -11,7 +11,7 @@ from interlock.domain.response import InferResponse
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.gate import Gate
 from interlock.frontend.header_forwarding import HeaderForwarder
-from interlock.frontend.intake import NO_HEADERS, Intake
+from interlock.frontend.intake import NO_HEADERS, Intake, record
 from interlock.frontend.response_codec import encode_response
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight
@@ -52,7 +52,16 @@ class UnaryService:
 class UnaryExchange:
     """One ModelInfer: handler of its call and responder of its request."""
 
-    __slots__ = ("_call", "_counted", "_ended", "_lock", "_served", "_service", "request")
+    __slots__ = (
+        "_call",
+        "_counted",
+        "_ended",
+        "_lock",
+        "_request_bytes",
+        "_served",
+        "_service",
+        "request",
+    )
 
     streaming = False
 
@@ -64,6 +73,7 @@ class UnaryExchange:
         self._ended = False
         self._served: ServedModel | None = None
         self._counted = False
+        self._request_bytes = 0
         self.request = InferRequest()
 
     @property
@@ -80,6 +90,7 @@ class UnaryExchange:
             self.refuse(InvalidRequestError("ModelInfer takes one message and got none"))
             return
         self._counted = True
+        self._request_bytes = len(message)
         self._service.in_flight.enter()
         self._service.intake.take(message, self)
 
@@ -87,7 +98,7 @@ class UnaryExchange:
 
     def on_end(self, *, cancelled: bool) -> None:
         if cancelled and self._claim():
-            self._close(grpc.StatusCode.CANCELLED, b"")
+            self._close(grpc.StatusCode.CANCELLED, 0)
         if self._counted:
             self._service.in_flight.leave()
 
@@ -114,7 +125,7 @@ class UnaryExchange:
             self._refuse(InternalError("the response could not be encoded"))
             raise
         self._call.finish(OK, "", message)
-        self._close(OK, message)
+        self._close(OK, len(message))
 
     def fail(self, error: ServiceError) -> None:
         if self._claim():
@@ -125,7 +136,7 @@ class UnaryExchange:
     def _refuse(self, error: ServiceError) -> None:
         code = code_of(error)
         self._call.finish(code, text_of(error))
-        self._close(code, b"")
+        self._close(code, 0)
 
     def _claim(self) -> bool:
         """Be the one who ends the request; False where somebody was."""
@@ -133,11 +144,19 @@ class UnaryExchange:
             first, self._ended = not self._ended, True
         return first
 
-    def _close(self, code: grpc.StatusCode, answer: bytes) -> None:
+    def _close(self, code: grpc.StatusCode, answer_bytes: int) -> None:
         """Give the lease back, once gRPC has the answer."""
         served = self._served
         if served is not None:
             served.leases.give_back()
         access = self._service.access
         if access is not None:
-            access.note(self.request, served, self._call, code, len(answer))
+            record(
+                access,
+                self,
+                served,
+                code=code,
+                peer=self._call.peer,
+                request_bytes=self._request_bytes,
+                response_bytes=answer_bytes,
+            )

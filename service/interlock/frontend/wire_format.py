@@ -40,7 +40,9 @@ class MalformedMessageError(InvalidRequestError):
 
 
 def malformed(what: str, position: int) -> MalformedMessageError:
-    return MalformedMessageError(f"could not parse the ModelInferRequest: {what} at byte {position}")
+    return MalformedMessageError(
+        f"could not parse the ModelInferRequest: {what} at byte {position}"
+    )
 
 
 def ends_inside_field(position: int) -> MalformedMessageError:

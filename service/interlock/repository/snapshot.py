@@ -47,17 +47,8 @@ class RepositorySnapshot:
 
 def read_repository(roots: Sequence[Path], *, config_name: str = "") -> RepositorySnapshot:
     """Read every model of every root."""
-    directories: dict[str, list[Path]] = {}
     problems: dict[str, str] = {}
-    for root in distinct_roots(roots):
-        try:
-            names = list(_subdirectories(root))
-        except OSError as error:
-            problems[str(root.absolute())] = _root_problem(root, error)
-            continue
-        for name in names:
-            if not layout.is_ignored(name):
-                directories.setdefault(name, []).append(root / name)
+    directories = _model_directories(roots, problems)
     models: dict[str, ModelSource] = {}
     for name, places in sorted(directories.items()):
         if len(places) > 1:
@@ -70,6 +61,21 @@ def read_repository(roots: Sequence[Path], *, config_name: str = "") -> Reposito
             continue  # it went away between the listing and the reading
     duplicates = frozenset(name for name, places in directories.items() if len(places) > 1)
     return RepositorySnapshot(models, duplicates, problems)
+
+
+def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[str, list[Path]]:
+    """Return where each model lies; roots that cannot be listed go to `problems`."""
+    directories: dict[str, list[Path]] = {}
+    for root in distinct_roots(roots):
+        try:
+            names = list(_subdirectories(root))
+        except OSError as error:
+            problems[str(root.absolute())] = _root_problem(root, error)
+            continue
+        for name in names:
+            if not layout.is_ignored(name):
+                directories.setdefault(name, []).append(root / name)
+    return directories
 
 
 def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> ModelSource:
@@ -176,7 +182,7 @@ def _first_entries(
     if not candidates:
         return ()
     try:
-        return tuple(sorted(os.listdir(directory / candidates[0])))
+        return tuple(sorted(entry.name for entry in (directory / candidates[0]).iterdir()))
     except OSError:
         return ()
 

@@ -4,8 +4,10 @@ The scheduler of a model that asks for no other. It has no time limits, no prior
 no bound of its own: the memory of what waits is bounded where requests are received.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Protocol
@@ -14,15 +16,13 @@ import structlog
 
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.request import InferRequest
-from interlock.domain.response import InferResponse, Responder
+from interlock.domain.response import InferResponse
 from interlock.runtime.threads import spawn
 from interlock.telemetry.statistics import VersionStatistics
 
 log = structlog.get_logger()
 
-STOPPING = (
-    "Server is stopping, scheduler for model has stopped accepting new inference requests"
-)
+STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
 
 
 class RunResult(Protocol):
@@ -77,7 +77,9 @@ class DirectScheduler:
         self._hold_lock = Lock()
         self._hold = hold
         self._held: list[InferRequest] | None = [] if hold > 0 else None
-        self._threads = [self._start(runner) for runner in runners]
+        self._threads = [
+            spawn(f"instance {runner.name}", partial(self._serve, runner)) for runner in runners
+        ]
 
     @property
     def pending(self) -> int:
@@ -93,32 +95,124 @@ class DirectScheduler:
         # Looked at after the put, and set before the queue is emptied for the last time:
         # whichever comes second fails the request.
         if self._stopped:
-            self._fail_queued(UnavailableError(STOPPING))
+            self._refuse_queued(UnavailableError(STOPPING))
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
-        if error is not None:
-            self._fail_queued(_as_service_error(error()))
-        self._release()
+        held = self._take_held()
+        if error is None:
+            for request in held:
+                self._queue.put(request)
+        else:
+            reason = _service_error(error(), "the scheduler")
+            for request in held:
+                self._refuse(request, reason)
+            self._refuse_queued(reason)
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
         self._stopped = True
-        self._fail_queued(UnavailableError(STOPPING))
-
-    # The debug hold. ---------------------------------------------------------------
+        self._refuse_queued(UnavailableError(STOPPING))
 
     def _keep(self, request: InferRequest) -> None:
+        """Hold a request back; let all go once there are enough of them."""
         with self._hold_lock:
             held = self._held
             if held is not None and len(held) + 1 < self._hold:
                 held.append(request)
                 return
-        self._release()
+        for earlier in self._take_held():
+            self._queue.put(earlier)
         self._queue.put(request)
 
-    def _release(self) -> None:
+    def _take_held(self) -> Sequence[InferRequest]:
         with self._hold_lock:
             held, self._held = self._held, None
-            for request in held or ():
-                self._queue.put(request)
+        return held or ()
+
+    def _refuse_queued(self, error: ServiceError) -> None:
+        while True:
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                return
+            if request is not None:
+                self._refuse(request, error)
+
+    def _refuse(self, request: InferRequest, error: ServiceError) -> None:
+        self._statistics.record_failure(self._now_ns() - request.received_ns)
+        if request.responder is not None:
+            request.responder.fail(error)
+
+    def _serve(self, runner: BatchRunner) -> None:
+        """Answer requests until told to end; nothing that one of them does ends the thread."""
+        take = self._queue.get
+        request = take()
+        while request is not None:
+            try:
+                self._answer(runner, request)
+            except Exception as error:  # noqa: BLE001 - the edge of a request, logged there
+                _give_up(runner, request, error)
+            # While the thread waits it must not keep the last request's message alive.
+            del request
+            request = take()
+
+    def _answer(self, runner: BatchRunner, request: InferRequest) -> None:
+        responder = request.responder
+        if responder is None or responder.ended:
+            self._statistics.record_failure(self._now_ns() - request.received_ns)
+            return
+        outcome = self._run(runner, request)
+        if isinstance(outcome, ServiceError):
+            responder.fail(outcome)
+        else:
+            responder.send(outcome)
+
+    def _run(self, runner: BatchRunner, request: InferRequest) -> InferResponse | ServiceError:
+        """Run one request and count it; the numbers are there before the client's answer is."""
+        began = self._now_ns()
+        try:
+            result = runner.run((request,))
+        except Exception as error:  # noqa: BLE001 - the edge of a backend, logged there
+            spent = self._now_ns() - began
+            self._statistics.record_execution(request.batch_size or 1, 0, spent, 0)
+            self._statistics.record_failure(began + spent - request.received_ns)
+            return _service_error(error, f"instance '{runner.name}'")
+        outcome = result.outcomes[0]
+        start, output_start = result.compute_start_ns, result.compute_output_start_ns
+        input_ns = result.compute_input_end_ns - start
+        infer_ns = output_start - result.compute_input_end_ns
+        output_ns = result.compute_end_ns - output_start
+        statistics = self._statistics
+        statistics.record_execution(request.batch_size or 1, input_ns, infer_ns, output_ns)
+        elapsed = self._now_ns() - request.received_ns
+        if isinstance(outcome, ServiceError):
+            statistics.record_failure(elapsed)
+        else:
+            statistics.record_success(
+                batch_size=request.batch_size,
+                request_ns=elapsed,
+                queue_ns=start - request.queued_ns,
+                input_ns=input_ns,
+                infer_ns=infer_ns,
+                output_ns=output_ns,
+            )
+        return outcome
+
+
+def _service_error(error: Exception, source: str) -> ServiceError:
+    """Return what the client is told; what nobody raised on purpose is logged here, once."""
+    if isinstance(error, ServiceError):
+        return error
+    log.error("unexpected exception", source=source, exc_info=error)
+    return InternalError(f"{source} failed: {type(error).__name__}: {error}")
+
+
+def _give_up(runner: BatchRunner, request: InferRequest, error: Exception) -> None:
+    """End a request whose answer could not be sent as it should have been."""
+    reason = _service_error(error, f"the reply of instance '{runner.name}'")
+    responder = request.responder
+    if responder is not None:
+        # A responder that fails at this as well has been reported above.
+        with contextlib.suppress(Exception):
+            responder.fail(reason)

@@ -115,6 +115,7 @@ class VersionStatistics:
 
     def record_success(
         self,
+        *,
         batch_size: int,
         request_ns: int,
         queue_ns: int,

@@ -219,8 +219,7 @@ def test_calls_that_race_with_the_servers_stop_end_all_the_same(kind: str) -> No
     service = RecordingService(answer)
     with carried(kind, unary=service, stream=service) as (channel, server):
         threads = [
-            threading.Thread(target=call_until_refused, args=(unary_of(channel),))
-            for _ in range(4)
+            threading.Thread(target=call_until_refused, args=(unary_of(channel),)) for _ in range(4)
         ]
         for thread in threads:
             thread.start()

@@ -1,1 +1,1 @@
-"""Run ONNX models on ONNX Runtime."""
+"""The ONNX Runtime backend: `.onnx` files on the CPU. The only place that imports the runtime."""

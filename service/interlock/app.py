@@ -1,0 +1,336 @@
+"""The composition root: builds every part of the server, starts and stops them in order.
+
+The only place where concrete classes are named together.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import structlog
+
+# Before anything imports grpc: the server never forks, and the handlers cost every call.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+import grpc
+
+from interlock.backends.catalog import built_in
+from interlock.control.executor import ThreadExecutor
+from interlock.control.inbox import Inbox
+from interlock.control.manager import Manager, Message
+from interlock.control.modes import ExplicitMode, Mode, NoneMode
+from interlock.control.polling import DiskRepository
+from interlock.frontend.access_log import AccessLog
+from interlock.frontend.completion_queue import QueueTransport, self_test
+from interlock.frontend.gate import Gate
+from interlock.frontend.header_forwarding import HeaderForwarder
+from interlock.frontend.health import Health
+from interlock.frontend.health_watch import HealthWatch
+from interlock.frontend.intake import Intake
+from interlock.frontend.life import ServerLife
+from interlock.frontend.pools import Pools
+from interlock.frontend.public_transport import PublicTransport
+from interlock.frontend.rpc import Guard
+from interlock.frontend.server import BindError, GrpcServer
+from interlock.frontend.servicer import Servicer
+from interlock.frontend.stream import StreamService
+from interlock.frontend.transport import InFlight, Transport
+from interlock.frontend.unary import UnaryService
+from interlock.runtime import allocator
+from interlock.runtime.clock import monotonic
+from interlock.runtime.threads import OnDeath, pool
+from interlock.serving.loader import ModelLoader
+from interlock.serving.table import ServingTable
+from interlock.settings import (
+    CompressionLevel,
+    ControlMode,
+    GrpcTransport,
+    RepositorySettings,
+    Settings,
+)
+from interlock.telemetry import host_checks
+from interlock.telemetry.logs import LogState, configure
+
+log = structlog.get_logger()
+
+_DONE: Final = 0
+_FAILED: Final = 1
+_NOTICE_S: Final = 1.0
+_DECODE_THREADS: Final = 2
+
+
+class StartError(Exception):
+    """The server cannot start, and why; one line for whoever started it."""
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until a signal asks it to stop; return the exit code of the process."""
+    logs = configure(settings.logs)
+    limits = host_checks.read_limits()
+    allocator.keep_large_blocks(limits.memory_bytes)
+    warn_of_host(limits, settings.repository)
+    for remark in settings.remarks:
+        log.warning(remark)
+    stop = StopSignal()
+    try:
+        server = Server(settings, logs, on_death=stop.die)
+        server.start()
+    except StartError as error:
+        log.error(str(error))  # noqa: TRY400 - the text is all there is to say
+        return _FAILED
+    code = server.run(stop)
+    sys.stderr.flush()
+    return code
+
+
+def warn_of_host(limits: host_checks.HostLimits, repository: RepositorySettings) -> None:
+    """Say at start what the host is short of."""
+    size = host_checks.bytes_below(repository.roots)
+    for sentence in host_checks.warnings_about(limits, model_bytes=size):
+        log.warning(sentence)
+
+
+class StopSignal:
+    """SIGTERM, SIGINT, or a thread that the server cannot do without has died."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.died = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return self._asked.wait(timeout_s)
+
+    def die(self, _error: BaseException) -> None:
+        self.died = True
+        self._asked.set()
+
+    def _heard(self, number: int, _frame: object) -> None:
+        # The first one starts the shutdown, further ones change nothing.
+        if not self._asked.is_set():
+            self._asked.set()
+            os.write(2, f"Signal ({number}) received.\n".encode())
+
+
+class Server:
+    """Every part of one server, and the order in which they start and stop."""
+
+    def __init__(self, settings: Settings, logs: LogState, *, on_death: OnDeath) -> None:
+        self._settings = settings
+        self._on_death = on_death
+        self._table = ServingTable()
+        self._manager = build_manager(settings, self._table)
+        self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
+        self._in_flight = InFlight()
+        self._decode = pool("decode", _DECODE_THREADS)
+        gate = Gate(state=self._life, restricted=settings.grpc.restricted)
+        self._unary, self._streams = build_hot_services(
+            settings,
+            gate=gate,
+            table=self._table,
+            life=self._life,
+            in_flight=self._in_flight,
+            decode=self._decode,
+        )
+        health = Health(table=self._table, state=self._life)
+        self._transport: Transport
+        self._grpc = GrpcServer(
+            settings.grpc,
+            servicer=Servicer(
+                table=self._table,
+                control=self._manager,
+                state=self._life,
+                logs=logs,
+                gate=gate,
+                version=settings.version,
+            ),
+            guard=Guard(gate, before_reply=delay_of(settings)),
+            health=health,
+            watch=HealthWatch(
+                status_of=health.status_of, subscribe=self._life.subscribe, clock=monotonic
+            ),
+            add_hot_methods=self._add_hot_methods,
+        )
+
+    def start(self) -> None:
+        """Open the port, and begin to load. Raise StartError."""
+        try:
+            port = self._grpc.bind()
+        except BindError as error:
+            raise StartError(f"failed to start GRPC service: Unavailable - {error}") from error
+        self._address = f"{host_of(self._settings)}:{port}"
+        self._grpc.start(on_death=self._on_death)
+        self._transport.start()
+        headline = f"Listening on {self._address}"
+        log.info(headline, transport=self._transport.name)
+        self._manager.start(self._on_death)
+
+    def run(self, stop: StopSignal) -> int:
+        """Serve until `stop`; return the exit code."""
+        if not self._first_loads(stop):
+            self._stop(stop)
+            return _FAILED
+        stop.wait()
+        in_time = self._stop(stop)
+        return _DONE if in_time and not stop.died else _FAILED
+
+    def _first_loads(self, stop: StopSignal) -> bool:
+        """Wait for the loads at start; False where one failed and that is not to be borne."""
+        first = self._manager.first_loads
+        while not first.wait(_NOTICE_S / 10):
+            if stop.asked:
+                return True
+        for model, error in first.failures.items():
+            log.error("failed to load at start", model=model, reason=str(error))
+        if first.failures and self._settings.lifetime.exit_on_error:
+            log.error("creating server: Internal - failed to load all models")
+            return False
+        self._life.serve()
+        headline = f"Started GRPCInferenceService at {self._address}"
+        log.info(headline)
+        return True
+
+    def _stop(self, stop: StopSignal) -> bool:
+        """Drain and end every part, in order; False where the time ran out."""
+        self._life.drain()
+        delay_s = self._settings.lifetime.shutdown_delay_s
+        if delay_s and not stop.died:
+            log.info("serving on before the drain", seconds=delay_s)
+            time.sleep(delay_s)
+        deadline = monotonic() + self._settings.lifetime.exit_timeout_s
+        self._manager.stop()
+        self._life.refuse()
+        log.info("Waiting for in-flight requests to complete.")
+        if not self._wait_for_answers(deadline) or not self._end_calls(deadline):
+            return self._give_up()
+        if not self._manager.unload_all(deadline):
+            return self._give_up()
+        self._manager.close()
+        self._grpc.close()
+        self._decode.shutdown(wait=False)
+        log.info("stopped")
+        return True
+
+    def _wait_for_answers(self, deadline: float) -> bool:
+        """Wait until gRPC has sent every answer, and say each second how many are left."""
+        while (left_s := deadline - monotonic()) > 0 or not self._in_flight.count:
+            if self._in_flight.wait_empty(min(_NOTICE_S, max(0.0, left_s))):
+                return True
+            log.info(
+                "requests are in flight",
+                left=self._in_flight.count,
+                seconds=round(deadline - monotonic()),
+            )
+        return False
+
+    def _end_calls(self, deadline: float) -> bool:
+        """End idle streams, then the server, then what carries the hot calls."""
+        ended = self._streams.end_idle()
+        if ended:
+            log.info("ended idle streams", streams=ended)
+        self._transport.stop_taking()
+        left_s = max(_NOTICE_S, deadline - monotonic())
+        stopped = self._grpc.stop(left_s).wait(left_s + _NOTICE_S)
+        return self._transport.close(left_s) and stopped
+
+    def _give_up(self) -> bool:
+        log.error("Exit timeout expired. Exiting immediately.", left=self._in_flight.count)
+        sys.stderr.flush()
+        # Threads that hang in a model would keep the interpreter from ending.
+        os._exit(_FAILED)
+
+    def _add_hot_methods(self, server: grpc.Server, pools: Pools) -> None:
+        """Choose what carries ModelInfer and ModelStreamInfer. Raise StartError."""
+        wanted = self._settings.grpc.transport
+        level = self._settings.grpc.infer_response_compression_level
+        compress = level is not CompressionLevel.NONE
+        problem = "" if wanted is GrpcTransport.PUBLIC else self_test()
+        if problem and wanted is GrpcTransport.QUEUE:
+            raise StartError(f"--grpc-transport=queue cannot be used with this grpcio: {problem}")
+        if wanted is GrpcTransport.PUBLIC or problem:
+            if problem:
+                log.warning("serving on grpcio's public handlers instead", reason=problem)
+            self._transport = PublicTransport(
+                server,
+                unary=self._unary,
+                stream=self._streams,
+                compress=compress,
+                pool=pools.fallback,
+            )
+            return
+        self._transport = QueueTransport(
+            server,
+            unary=self._unary,
+            stream=self._streams,
+            compress=compress,
+            on_death=self._on_death,
+        )
+
+
+def build_manager(settings: Settings, table: ServingTable) -> Manager:
+    repository = settings.repository
+    mode: Mode = NoneMode()
+    if repository.control_mode is ControlMode.EXPLICIT:
+        mode = ExplicitMode(repository.load_models)
+    auto_complete = not repository.disable_auto_complete
+    loader = ModelLoader(
+        built_in(repository.backend_config),
+        trim=allocator.trim,
+        auto_complete=auto_complete,
+        default_max_batch_size=repository.default_max_batch_size,
+        hold=settings.debug.delay_scheduler,
+    )
+    inbox: Inbox[Message] = Inbox()
+    return Manager(
+        repository=DiskRepository(
+            repository.roots, config_name=repository.config_name, auto_complete=auto_complete
+        ),
+        mode=mode,
+        executor=ThreadExecutor(loader, inbox.put, load_threads=repository.load_thread_count),
+        inbox=inbox,
+        table=table,
+        clock=monotonic,
+    )
+
+
+def build_hot_services(
+    settings: Settings,
+    *,
+    gate: Gate,
+    table: ServingTable,
+    life: ServerLife,
+    in_flight: InFlight,
+    decode: ThreadPoolExecutor,
+) -> tuple[UnaryService, StreamService]:
+    pattern = settings.grpc.header_forward_pattern
+    headers = HeaderForwarder(pattern) if pattern else None
+    access = AccessLog.of(settings.logs.access_log)
+    intake = Intake(table=table, state=life, gate=gate, decode=decode)
+    unary = UnaryService(
+        intake=intake, gate=gate, headers=headers, in_flight=in_flight, access=access
+    )
+    stream = StreamService(
+        intake=intake, gate=gate, headers=headers, in_flight=in_flight, access=access
+    )
+    return unary, stream
+
+
+def delay_of(settings: Settings) -> Callable[[], None] | None:
+    """The hold of every reply off the hot path that a debugging variable asks for."""
+    seconds = settings.debug.delay_grpc_response_s
+    return (lambda: time.sleep(seconds)) if seconds else None
+
+
+def host_of(settings: Settings) -> str:
+    address = settings.grpc.address
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,59 @@
+"""What a server may load, and loading it; its log settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from interlock.client.calls import Client
+from interlock.pb import grpc_service_pb2 as pb
+
+LogValue = bool | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+def index(client: Client, *, ready: bool) -> list[IndexEntry]:
+    request = pb.RepositoryIndexRequest(ready=ready)
+    answer = client.call("RepositoryIndex", request, pb.RepositoryIndexResponse)
+    return [IndexEntry(one.name, one.version, one.state, one.reason) for one in answer.models]
+
+
+def load(client: Client, model: str) -> None:
+    request = pb.RepositoryModelLoadRequest(model_name=model)
+    client.call("RepositoryModelLoad", request, pb.RepositoryModelLoadResponse)
+
+
+def unload(client: Client, model: str) -> None:
+    request = pb.RepositoryModelUnloadRequest(model_name=model)
+    client.call("RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse)
+
+
+def log_settings(client: Client, changes: Mapping[str, LogValue]) -> dict[str, LogValue]:
+    """Change what `changes` names and return everything that is in force then."""
+    request = pb.LogSettingsRequest()
+    for name, value in changes.items():
+        setting = request.settings[name]
+        match value:
+            case bool():
+                setting.bool_param = value
+            case int():
+                setting.uint32_param = value
+            case str():
+                setting.string_param = value
+    answer = client.call("LogSettings", request, pb.LogSettingsResponse)
+    return {name: _value_of(answer.settings[name]) for name in sorted(answer.settings)}
+
+
+def _value_of(setting: pb.LogSettingsResponse.SettingValue) -> LogValue:
+    match setting.WhichOneof("parameter_choice"):
+        case "bool_param":
+            return setting.bool_param
+        case "uint32_param":
+            return setting.uint32_param
+        case _:
+            return setting.string_param

@@ -1,0 +1,47 @@
+"""What whoever asked for a load is told when it failed.
+
+Clients of Triton test for these sentences; a reason stands after the compatible one.
+"""
+
+from collections.abc import Iterable
+
+from interlock.domain.errors import InternalError, InvalidRequestError, ServiceError
+from interlock.domain.ids import ModelName, Version
+
+
+def poll_reason(model: ModelName, error: ServiceError) -> str:
+    """Return why the model could not be polled, without the words that say that it could not."""
+    return str(error).removeprefix(f"failed to poll model '{model}': ")
+
+
+def failed_to_poll(model: ModelName, error: ServiceError) -> InternalError:
+    sentence = f"failed to load '{model}', failed to poll from model repository"
+    reason = poll_reason(model, error)
+    return InternalError(f"{sentence}: {reason}" if reason else sentence)
+
+
+def no_version_qualifies(model: ModelName, error: ServiceError) -> InvalidRequestError:
+    return InvalidRequestError(f"load failed for model '{model}': {error}\n")
+
+
+def load_failed(
+    model: ModelName, failures: Iterable[tuple[Version, str]]
+) -> InvalidRequestError | InternalError:
+    """Return the answer to a load of which these versions failed, each with its reason.
+
+    With no failure to tell of, something else ended the load before it was done.
+    """
+    clauses = "".join(
+        f"version {version} is at UNAVAILABLE state: {reason};" for version, reason in failures
+    )
+    if not clauses:
+        return InternalError(f"failed to load '{model}', no version is available")
+    return InvalidRequestError(f"load failed for model '{model}': {clauses}\n")
+
+
+def unload_failed(model: ModelName, ready: Iterable[Version]) -> InternalError | None:
+    """Return the answer to an unload that was overtaken; `None` if it came true all the same."""
+    left = ",".join(str(version) for version in ready)
+    if not left:
+        return None
+    return InternalError(f"failed to unload '{model}', versions that are still available: {left}")

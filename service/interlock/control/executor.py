@@ -1,0 +1,128 @@
+"""Carry out one action on a thread of its own, and report how it ended.
+
+Decides nothing and keeps no record: what an action needs comes with it, what became of it
+goes to the manager's inbox as a `Report`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+
+from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.control.workers import Workers
+from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.ids import GenerationKey
+from interlock.runtime.threads import spawn
+from interlock.serving.load_job import LoadJob
+from interlock.serving.served_model import ServedModel
+
+log = structlog.get_logger()
+
+_UNLOAD_THREADS: Final = 4
+_DRAIN_NOTICE_S: Final = 10.0
+
+
+class Loader(Protocol):
+    """Builds a version and takes it apart again. Called from several threads at once."""
+
+    def load(self, job: LoadJob) -> ServedModel:
+        """Build a version; may take minutes. Raise ServiceError and leave nothing behind."""
+        ...
+
+    def unload(self, served: ServedModel) -> None:
+        """Give back what a version holds. Called once, when no lease is left."""
+        ...
+
+
+class Executor(Protocol):
+    """What the manager starts. Nothing here blocks; each call ends in its report."""
+
+    def load(self, job: LoadJob) -> None:
+        """Build a version: Loaded, LoadFailed, or LoadDropped."""
+        ...
+
+    def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
+        """Let nobody in any more, wait for the last to leave, take it apart: Drained, Unloaded."""
+        ...
+
+    def discard(self, key: GenerationKey, served: ServedModel) -> None:
+        """Take apart what nobody ever entered: Unloaded."""
+        ...
+
+    def drop_waiting(self) -> None:
+        """Give up the loads that have not begun: LoadDropped for each."""
+        ...
+
+
+class ThreadExecutor:
+    """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        report: Callable[[Report], None],
+        *,
+        load_threads: int,
+        drain_notice_s: float = _DRAIN_NOTICE_S,
+    ) -> None:
+        self._loader = loader
+        self._report = report
+        self._drain_notice_s = drain_notice_s
+        self._loads = Workers("load", load_threads)
+        self._unloads = Workers("unload", _UNLOAD_THREADS)
+
+    def load(self, job: LoadJob) -> None:
+        self._loads.submit(
+            partial(self._load, job), dropped=partial(self._report, LoadDropped(job.key))
+        )
+
+    def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
+        served.leases.close()
+        if served.leases.wait_empty(0):
+            self._drained(key, served)
+        else:
+            spawn(f"drain-{key}", partial(self._drain, key, served))
+
+    def discard(self, key: GenerationKey, served: ServedModel) -> None:
+        served.leases.close()
+        unload = partial(self._unload, key, served)
+        self._unloads.submit(unload, dropped=unload)
+
+    def drop_waiting(self) -> None:
+        self._loads.drop_waiting()
+
+    def _load(self, job: LoadJob) -> None:
+        self._report(self._outcome(job))
+
+    def _outcome(self, job: LoadJob) -> Report:
+        try:
+            return Loaded(job.key, self._loader.load(job))
+        except ServiceError as error:
+            return LoadFailed(job.key, error)
+        except BaseException as error:  # a model's code may raise anything, SystemExit too
+            log.exception("load failed unexpectedly", model=job.key.model, version=job.key.version)
+            return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
+
+    def _drain(self, key: GenerationKey, served: ServedModel) -> None:
+        while not served.leases.wait_empty(self._drain_notice_s):
+            log.warning(
+                "still draining",
+                model=key.model,
+                version=key.version,
+                generation=key.generation,
+                left=served.leases.count,
+            )
+        self._drained(key, served)
+
+    def _drained(self, key: GenerationKey, served: ServedModel) -> None:
+        self._report(Drained(key))
+        self.discard(key, served)
+
+    def _unload(self, key: GenerationKey, served: ServedModel) -> None:
+        try:
+            self._loader.unload(served)
+        except Exception:
+            log.exception("unload failed", model=key.model, version=key.version)
+        self._report(Unloaded(key))

@@ -1,0 +1,354 @@
+"""The reconciler: bring what is served in line with what is aspired.
+
+One thread, one round at a time: hear what happened, plan for the models concerned, mark,
+show, start, tell. The manager is the only writer of the records and of the serving table;
+it never reads the disk and never waits for anything but its inbox. What callers do in their
+own threads before a wish is ready is `reception`'s.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+
+import structlog
+
+from interlock.control import answers
+from interlock.control.actions import (
+    Action,
+    Discard,
+    Dismiss,
+    Drop,
+    Forget,
+    Load,
+    Show,
+    Withdraw,
+)
+from interlock.control.executor import Executor
+from interlock.control.first_loads import FirstLoads
+from interlock.control.inbox import Inbox
+from interlock.control.index import ModelView, index_entries, strictly_ready
+from interlock.control.lifecycle import Event, Phase
+from interlock.control.listing import CachedListing
+from interlock.control.load_parameters import Parameter
+from interlock.control.modes import Mode
+from interlock.control.planner import is_reached, is_settled, plan
+from interlock.control.polling import Repository
+from interlock.control.reception import Reception
+from interlock.control.records import Record, Unit
+from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
+from interlock.domain.errors import ServiceError, UnavailableError
+from interlock.domain.ids import ModelName
+from interlock.domain.readiness import IndexEntry
+from interlock.runtime.clock import Clock
+from interlock.runtime.threads import OnDeath, spawn
+from interlock.serving.table import ServingTable
+
+log = structlog.get_logger()
+
+Message = Report | Wish
+Listener = Callable[[], None]
+
+_EVENTS: Mapping[type[Action], Event] = {
+    Load: Event.LOAD,
+    Show: Event.SHOW,
+    Withdraw: Event.WITHDRAW,
+    Discard: Event.DISCARD,
+    Drop: Event.DROP,
+    Dismiss: Event.DISMISS,
+}
+
+
+class Manager:
+    """Loads, unloads and shows models; what the frontend knows as `ModelControl`.
+
+    `step` belongs to one thread: the one that `start` makes, or a test. All the rest may
+    be called from anywhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        mode: Mode,
+        executor: Executor,
+        inbox: Inbox[Message],
+        table: ServingTable,
+        clock: Clock,
+    ) -> None:
+        self._executor = executor
+        self._inbox = inbox
+        self._table = table
+        self._clock = clock
+        self._reception = Reception(repository=repository, mode=mode, hand_over=inbox.put)
+        self._listing = CachedListing(repository.snapshot, clock)
+        # The stepping thread's own.
+        self._units: dict[ModelName, Unit] = {}
+        self._answers: list[tuple[Future[None], ServiceError | None]] = []
+        self._farewell: Future[None] | None = None
+        self._stopping = False
+        self._ended = False
+        # Written by the stepping thread, by assignment; read by any.
+        self._views: Mapping[ModelName, ModelView] = {}
+        # Guards the assignment of the listeners; they are called without it.
+        self._listeners_lock = threading.Lock()
+        self._listeners: tuple[Listener, ...] = ()
+        self._thread: threading.Thread | None = None  # noqa: TID251 - the type only
+
+    @property
+    def first_loads(self) -> FirstLoads:
+        """How the loads at start go."""
+        return self._reception.first_loads
+
+    def load(self, model: str, parameters: Mapping[str, Parameter]) -> None:
+        """Load or reload a model and return when it serves; see `Reception.load`.
+
+        A model that serves what is on disk is left alone.
+        """
+        self._reception.load(model, parameters)
+
+    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
+        """Unload every version and return when none is READY; a model not known is fine."""
+        self._reception.unload(model, parameters)
+
+    def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
+        """Return every known model and version, by name, then by version."""
+        return index_entries(self._views, self._listing.names(), ready_only=ready_only)
+
+    def strictly_ready(self) -> bool:
+        """Return whether every version that is known serves, or was unloaded on purpose."""
+        return strictly_ready(self._views.values())
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` (quick, never blocking) after every change; return how to end that."""
+        with self._listeners_lock:
+            self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            with self._listeners_lock:
+                self._listeners = tuple(known for known in self._listeners if known is not listener)
+
+        return end
+
+    def start(self, on_death: OnDeath | None = None) -> None:
+        """Start the manager's thread and ask for the first loads.
+
+        Reads the repository in the caller's thread; `first_loads` tells how they end.
+        """
+        self._thread = spawn("manager", self.run, on_death=on_death)
+        self.begin()
+
+    def begin(self) -> None:
+        """Ask for what the mode wants loaded at start."""
+        self._reception.begin()
+        self._notify()
+
+    def stop(self) -> None:
+        """Start nothing more. What has begun goes on; who waits for a turn is sent away."""
+        self._reception.close()
+        self._inbox.put(Stop())
+
+    def unload_all(self, deadline: float) -> bool:
+        """Unload everything, after `stop`; whether nothing was left at `deadline` (monotonic)."""
+        wish = UnloadAll()
+        self._inbox.put(wish)
+        try:
+            wish.outcome.result(max(0.0, deadline - self._clock()))
+        except TimeoutError:
+            left = [name for name, view in self._views.items() if view.is_alive]
+            log.warning("models are left", models=sorted(left))
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the manager's thread."""
+        self._inbox.put(End())
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self) -> None:
+        """Step whenever there is something to hear, until `close`."""
+        while not self._ended:
+            self._inbox.wait()
+            self.step()
+
+    def step(self) -> tuple[Action, ...]:
+        """Do one round and return the actions it started.
+
+        Mark, show, start, in that order: a version is out of the table before its drain
+        begins, and no action can be started twice. Who waits for an outcome is told last,
+        so that the new version answers from the moment Load has returned.
+        """
+        units = self._hear()
+        actions = tuple(action for unit in units for action in plan(unit.aspired, unit.actual))
+        started = [self._mark(action) for action in actions]
+        self._show(units)
+        for start in started:
+            start()
+        if self._stopping:
+            self._executor.drop_waiting()
+        self._tell(units)
+        return actions
+
+    def _hear(self) -> tuple[Unit, ...]:
+        """Take in what has arrived; return the units that something happened to."""
+        touched: dict[ModelName, Unit] = {}
+        for message in self._inbox.take():
+            try:
+                touched.update((unit.model, unit) for unit in self._take_in(message))
+            except Exception:  # what one message breaks is no reason to be deaf to the others
+                log.exception("message not taken in", message=message)
+        return tuple(touched.values())
+
+    def _take_in(self, message: Message) -> Iterator[Unit]:
+        match message:
+            case LoadWish() | UnloadWish():
+                yield from self._take_in_wish(message)
+            case Trouble():
+                yield from self._take_in_trouble(message)
+            case Stop():
+                self._stopping = True
+            case UnloadAll():
+                self._farewell = message.outcome
+                for unit in self._units.values():
+                    self._aspire_to_nothing(unit)
+                    yield unit
+            case End():
+                self._ended = True
+            case _:
+                yield self._take_in_report(message)
+
+    def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
+        if self._stopping:
+            self._answers.append((wish.outcome, UnavailableError("Server is stopping")))
+            return
+        unit = self._units.setdefault(wish.model, Unit(wish.model))
+        self._aspire_to_nothing(unit)
+        unit.pending = wish
+        if isinstance(wish, LoadWish):
+            unit.aspire(wish.polled)
+        yield unit
+
+    def _aspire_to_nothing(self, unit: Unit) -> None:
+        """Let go of what was aspired; who waits for it hears that it will not come."""
+        match unit.pending:
+            case LoadWish(outcome=outcome):
+                self._answers.append((outcome, answers.load_failed(unit.model, ())))
+            case UnloadWish(outcome=outcome):
+                self._answers.append((outcome, answers.unload_failed(unit.model, unit.ready())))
+        unit.pending = None
+        unit.trouble = None
+        unit.aspired = frozenset()
+
+    def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
+        self._answers.append((trouble.outcome, trouble.answer))
+        unit = self._units.get(trouble.model)
+        if unit is None:
+            if trouble.is_unknown:
+                # Anybody may ask for any name; what does not exist leaves no trace.
+                return
+            unit = self._units[trouble.model] = Unit(trouble.model)
+        unit.trouble = trouble
+        yield unit
+
+    def _take_in_report(self, report: Report) -> Unit:
+        unit = self._units[report.key.model]
+        record = unit.records[report.key]
+        match report:
+            case Loaded(served=served):
+                record.served = served
+                self._move(unit, record, Event.PROVE, "loaded")
+            case LoadFailed(error=error):
+                self._move(unit, record, Event.FAIL, error.reason)
+            case LoadDropped():
+                self._move(unit, record, Event.DROP, "given up")
+            case Drained():
+                self._move(unit, record, Event.DRAINED, "nobody is inside")
+            case Unloaded():
+                self._move(unit, record, Event.UNLOADED, "unloaded")
+        return unit
+
+    def _mark(self, action: Action) -> Callable[[], None]:
+        """Write down that the action has begun; return what begins it."""
+        unit = self._units[action.key.model]
+        record = unit.records[action.key]
+        if isinstance(action, Forget):
+            del unit.records[action.key]
+            return _nothing
+        self._move(unit, record, _EVENTS[type(action)], action.reason)
+        match action:
+            case Load():
+                return partial(self._executor.load, record.job)
+            case Withdraw():
+                return partial(self._executor.withdraw, record.key, record.built)
+            case Discard():
+                return partial(self._executor.discard, record.key, record.built)
+        return _nothing
+
+    def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
+        moved = unit.move(record, event, reason, self._clock())
+        key = moved.key
+        write = log.error if moved.after is Phase.FAILED else log.info
+        headline = "version moved"
+        if moved.before is Phase.UNLOADING:
+            headline = f"successfully unloaded '{key.model}' version {key.version}"
+        write(
+            headline,
+            model=key.model,
+            version=key.version,
+            generation=key.generation,
+            reason=reason,
+            **{"from": moved.before.value, "to": moved.after.value},
+        )
+
+    def _show(self, units: Iterable[Unit]) -> None:
+        """Publish what has changed: the serving table and the views, each by one assignment."""
+        entries = dict(self._table.entries)
+        views = dict(self._views)
+        for unit in units:
+            if unit.is_empty:
+                del self._units[unit.model]
+                entries.pop(unit.model, None)
+                views.pop(unit.model, None)
+                continue
+            entries[unit.model] = unit.entry()
+            views[unit.model] = unit.view()
+        self._table.show(entries)
+        self._views = views
+
+    def _tell(self, units: Collection[Unit]) -> None:
+        """Answer whoever waited for what has now ended, then call the listeners."""
+        for unit in units:
+            self._settle(unit)
+        if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
+            self._answers.append((self._farewell, None))
+            self._farewell = None
+        told, self._answers = self._answers, []
+        for outcome, error in told:
+            if error is None:
+                outcome.set_result(None)
+            else:
+                outcome.set_exception(error)
+        if units:
+            self._notify()
+
+    def _settle(self, unit: Unit) -> None:
+        if unit.pending is None or not is_settled(unit.aspired, unit.actual):
+            return
+        error: ServiceError | None = None
+        if not is_reached(unit.aspired, unit.actual):
+            error = answers.load_failed(unit.model, unit.failures())
+        self._answers.append((unit.pending.outcome, error))
+        unit.pending = None
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener()
+            except Exception:
+                log.exception("a listener failed")
+
+
+def _nothing() -> None:
+    """What an action starts that is done once it is marked."""

@@ -1,0 +1,155 @@
+"""Turn a version's files into a `ServedModel`, and give one back.
+
+Blocking work: it runs in the load pool, several loads at once. The control plane decides
+when; nothing is shown here.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
+
+import structlog
+
+from interlock.backends.base import OpenedModel, VersionFiles
+from interlock.backends.catalog import Catalog
+from interlock.backends.instance_group import build_instances
+from interlock.domain.config import ModelConfig, Scheduling
+from interlock.domain.config_complete import check, complete
+from interlock.domain.errors import InvalidRequestError, UnsupportedError
+from interlock.domain.request_rules import RequestRules
+from interlock.scheduling.direct import DirectScheduler
+from interlock.serving.labels import read_labels
+from interlock.serving.load_job import LoadJob
+from interlock.serving.served_model import ServedModel
+from interlock.telemetry.statistics import VersionStatistics
+
+log = structlog.get_logger()
+
+_DEFAULT_MAX_BATCH_SIZE: Final = "default-max-batch-size"
+_MISSING: Final = {
+    Scheduling.SEQUENCE: "sequence_batching, and this version has no sequence batcher",
+    Scheduling.ENSEMBLE: "ensemble_scheduling, and this version does not run ensembles",
+}
+
+
+class ModelLoader:
+    """Loads and unloads versions. Any thread may call; two versions never wait for each other.
+
+    `trim` gives free memory back to the system and returns how many bytes that were. With
+    `hold`, a debugging aid, a version runs nothing before so many requests wait.
+    """
+
+    def __init__(
+        self,
+        backends: Catalog,
+        *,
+        trim: Callable[[], int],
+        auto_complete: bool = True,
+        default_max_batch_size: int = 4,
+        hold: int = 0,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._backends = backends
+        self._trim = trim
+        self._auto_complete = auto_complete
+        self._default_max_batch_size = default_max_batch_size
+        self._hold = hold
+        self._now_ns = now_ns
+
+    def load(self, job: LoadJob) -> ServedModel:
+        """Build all that serving the version needs; blocks. Raise ServiceError with the reason.
+
+        What was built is closed again when a later part fails.
+        """
+        _refuse_missing(job.config)
+        with ExitStack() as undo:
+            return self._build(job, undo)
+
+    def unload(self, served: ServedModel) -> None:
+        """Stop the scheduler, close instances and model, give memory back; blocks.
+
+        Nothing may be inside the version any more. What fails at this is logged: there is
+        nobody who could do anything about it.
+        """
+        model, version = served.key.model, served.key.version
+        for part in (served.scheduler.stop, served.close):
+            try:
+                part()
+            except Exception:
+                log.exception("closing failed", model=model, version=version)
+        began_ns = self._now_ns()
+        freed = self._trim()
+        took_ms = (self._now_ns() - began_ns) / 1_000_000
+        log.debug(
+            "gave memory back", model=model, version=version, freed_bytes=freed, took_ms=took_ms
+        )
+
+    def _build(self, job: LoadJob, undo: ExitStack) -> ServedModel:
+        version_directory = job.model_directory / str(job.key.version)
+        files = VersionFiles(job.model_directory, version_directory, job.key.version)
+        backend = self._backends.find(job.config.backend, model=job.config.name)
+        opened = backend.open(files, job.config)
+        undo.callback(opened.close)
+        config = self._completed(job.config, opened)
+        instances = build_instances(opened, config)
+        undo.callback(instances.close)
+        labels = read_labels(config, job.model_directory)
+        rules = RequestRules.of(config)
+        statistics = VersionStatistics()
+        _remark(config, job)
+        # The last part: from here on there are threads, and nothing may fail.
+        scheduler = DirectScheduler(
+            instances.active, statistics, hold=self._hold, now_ns=self._now_ns
+        )
+        return ServedModel(
+            key=job.key,
+            config=config,
+            rules=rules,
+            scheduler=scheduler,
+            statistics=statistics,
+            labels=labels,
+            close=undo.pop_all().close,
+        )
+
+    def _completed(self, config: ModelConfig, opened: OpenedModel) -> ModelConfig:
+        """Return the configuration with what the files say; raise where the two contradict."""
+        if self._auto_complete:
+            config = complete(config, opened.facts, default_max_batch_size=self._batch_size(config))
+        # Completing may bring a scheduler with it.
+        _refuse_missing(config)
+        check(config, opened.facts)
+        return config
+
+    def _batch_size(self, config: ModelConfig) -> int:
+        """Return the `max_batch_size` for a model that gives none: the backend's option wins."""
+        text = self._backends.options_of(config.backend).get(_DEFAULT_MAX_BATCH_SIZE)
+        if text is None:
+            return self._default_max_batch_size
+        if not text.isdecimal():
+            raise InvalidRequestError(
+                f"--backend-config={config.backend},{_DEFAULT_MAX_BATCH_SIZE}={text}: must be a "
+                "number, 0 or more"
+            )
+        return int(text)
+
+
+def _refuse_missing(config: ModelConfig) -> None:
+    """Raise UnsupportedError for a configuration that needs what this version does not have."""
+    missing = _MISSING.get(config.scheduling)
+    if missing is None and config.decoupled:
+        missing = (
+            "model_transaction_policy { decoupled: true }, and no backend of this version sends "
+            "more or less than one response for a request"
+        )
+    if missing is not None:
+        raise UnsupportedError(f"model '{config.name}' asks for {missing}")
+
+
+def _remark(config: ModelConfig, job: LoadJob) -> None:
+    """Say once what of the configuration is not acted on."""
+    model, version = job.key.model, job.key.version
+    if config.scheduling is Scheduling.DYNAMIC:
+        log.info("requests run alone", model=model, version=version, ignored="dynamic_batching")
+    if config.warmup_samples:
+        log.info("warm-up does not run", model=model, version=version, ignored="model_warmup")

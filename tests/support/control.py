@@ -1,0 +1,250 @@
+"""Fakes for the control plane: a repository, an executor, a loader, and a world to step by hand."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interlock.control.executor import Executor
+from interlock.control.inbox import Inbox
+from interlock.control.manager import Manager, Message
+from interlock.control.modes import ExplicitMode, Mode
+from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Unloaded
+from interlock.control.wishes import Candidate, LoadWish, Polled, UnloadWish
+from interlock.domain.config import ModelConfig
+from interlock.domain.errors import InternalError, NotFoundError, ServiceError
+from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
+from interlock.domain.request import InferRequest
+from interlock.domain.request_rules import RequestRules
+from interlock.repository.snapshot import RepositorySnapshot
+from interlock.serving.load_job import LoadJob
+from interlock.serving.served_model import ServedModel
+from interlock.serving.table import ServingTable
+from interlock.telemetry.statistics import VersionStatistics
+
+MODEL = ModelName("m")
+
+
+def key(version: int, generation: int = 1, model: str = MODEL) -> GenerationKey:
+    return GenerationKey(ModelName(model), Version(version), Generation(generation))
+
+
+class IdleScheduler:
+    """A scheduler that nobody sends anything to."""
+
+    pending = 0
+
+    def enqueue(self, request: InferRequest) -> None:
+        raise AssertionError("nothing is to be run here")
+
+    def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
+        return
+
+
+def served(of: GenerationKey) -> ServedModel:
+    config = ModelConfig(of.model)
+    return ServedModel(of, config, RequestRules.of(config), IdleScheduler(), VersionStatistics())
+
+
+def polled(*candidates: tuple[int, str], model: str = MODEL) -> Polled:
+    """A poll that found these versions, each with its fingerprint."""
+    return Polled(
+        model=ModelName(model),
+        config=ModelConfig(model),
+        directory=Path("/models") / model,
+        candidates=tuple(
+            Candidate(Version(version), fingerprint) for version, fingerprint in candidates
+        ),
+    )
+
+
+@dataclass
+class FakeRepository:
+    """A repository of what a test puts into it; what is not there is not found."""
+
+    models: dict[str, Polled | Exception] = field(default_factory=dict)
+    duplicates: frozenset[str] = frozenset()
+    problems: dict[str, str] = field(default_factory=dict)
+    listings: int = 0
+
+    def put(self, *candidates: tuple[int, str], model: str = MODEL) -> None:
+        self.models[model] = polled(*candidates, model=model)
+
+    def snapshot(self) -> RepositorySnapshot:
+        self.listings += 1
+        # What the control plane wants of a listing is the names.
+        sources = dict.fromkeys(self.models)
+        return RepositorySnapshot(sources, self.duplicates, dict(self.problems))  # type: ignore[arg-type]
+
+    def poll(self, model: ModelName) -> Polled:
+        found = self.models.get(model)
+        if found is None:
+            raise NotFoundError(
+                f"failed to poll model '{model}': model not found in any model repository."
+            )
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@dataclass
+class FakeExecutor:
+    """Remembers what was started; a test reports how it ended."""
+
+    loading: dict[GenerationKey, LoadJob] = field(default_factory=dict)
+    draining: dict[GenerationKey, ServedModel] = field(default_factory=dict)
+    unloading: dict[GenerationKey, ServedModel] = field(default_factory=dict)
+    dropped: int = 0
+
+    def load(self, job: LoadJob) -> None:
+        assert job.key not in self.loading
+        self.loading[job.key] = job
+
+    def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
+        served.leases.close()
+        self.draining[key] = served
+
+    def discard(self, key: GenerationKey, served: ServedModel) -> None:
+        self.unloading[key] = served
+
+    def drop_waiting(self) -> None:
+        self.dropped += 1
+
+
+class HandClock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A manager without threads: a test wishes, reports and steps."""
+
+    def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
+        self.repository = repository or FakeRepository()
+        self.executor = FakeExecutor()
+        self.inbox: Inbox[Message] = Inbox()
+        self.table = ServingTable()
+        self.clock = HandClock()
+        self.manager = Manager(
+            repository=self.repository,
+            mode=mode or ExplicitMode(),
+            executor=self.executor,
+            inbox=self.inbox,
+            table=self.table,
+            clock=self.clock,
+        )
+
+    @property
+    def shown(self) -> set[GenerationKey]:
+        entries = self.table.entries.values()
+        return {found.key for entry in entries for found in entry.ready.values()}
+
+    def wish(self, *candidates: tuple[int, str], model: str = MODEL) -> "Future[None]":
+        """Wish for these versions and step."""
+        wish = LoadWish(polled(*candidates, model=model))
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def unwish(self, model: str = MODEL) -> "Future[None]":
+        """Wish for nothing and step."""
+        wish = UnloadWish(ModelName(model))
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def loads(self, *keys: GenerationKey) -> None:
+        """Report that these were built, and step."""
+        for loaded in keys:
+            del self.executor.loading[loaded]
+            self.inbox.put(Loaded(loaded, served(loaded)))
+        self.manager.step()
+
+    def fails(self, failed: GenerationKey, error: ServiceError | None = None) -> None:
+        del self.executor.loading[failed]
+        self.inbox.put(LoadFailed(failed, error or InternalError("broken file")))
+        self.manager.step()
+
+    def drops(self, dropped: GenerationKey) -> None:
+        del self.executor.loading[dropped]
+        self.inbox.put(LoadDropped(dropped))
+        self.manager.step()
+
+    def drains(self, drained: GenerationKey) -> None:
+        """Report that nobody is inside any more, and step."""
+        self.executor.unloading[drained] = self.executor.draining.pop(drained)
+        self.inbox.put(Drained(drained))
+        self.manager.step()
+
+    def unloads(self, unloaded: GenerationKey) -> None:
+        del self.executor.unloading[unloaded]
+        self.inbox.put(Unloaded(unloaded))
+        self.manager.step()
+
+    def serve(self, *candidates: tuple[int, str], model: str = MODEL) -> None:
+        """Wish for these versions and let all of them load."""
+        self.wish(*candidates, model=model)
+        self.loads(*self.executor.loading)
+
+    def index(self, *, ready_only: bool = False) -> list[tuple[str, int | None, str, str]]:
+        return [
+            (
+                entry.model,
+                entry.version,
+                entry.state.value if entry.state else "",
+                entry.reason,
+            )
+            for entry in self.manager.index(ready_only=ready_only)
+        ]
+
+
+@dataclass
+class FakeLoader:
+    """Builds at once, or when a test lets it; remembers what it built and what is left."""
+
+    failing: dict[int, BaseException] = field(default_factory=dict)
+    alive: set[GenerationKey] = field(default_factory=set)
+    loaded: list[GenerationKey] = field(default_factory=list)
+    unloaded: list[GenerationKey] = field(default_factory=list)
+    inside_at_unload: list[int] = field(default_factory=list)
+    gates: dict[str, threading.Event] = field(default_factory=dict)
+    begun: dict[str, threading.Event] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self, model: str = MODEL) -> None:
+        """Let loads of this model wait until `let_go`."""
+        self.gates[model] = threading.Event()
+        self.begun[model] = threading.Event()
+
+    def let_go(self, model: str = MODEL) -> None:
+        self.gates[model].set()
+
+    def load(self, job: LoadJob) -> ServedModel:
+        if gate := self.gates.get(job.key.model):
+            self.begun[job.key.model].set()
+            assert gate.wait(30)
+        if error := self.failing.get(job.key.version):
+            raise error
+        with self.lock:
+            self.alive.add(job.key)
+            self.loaded.append(job.key)
+        return served(job.key)
+
+    def unload(self, served: ServedModel) -> None:
+        with self.lock:
+            self.inside_at_unload.append(served.leases.count)
+            self.alive.remove(served.key)
+            self.unloaded.append(served.key)
+
+
+def versions(*numbers: int, fingerprint: str = "a") -> Iterable[tuple[int, str]]:
+    return [(number, fingerprint) for number in numbers]
+
+
+_: type[Executor] = FakeExecutor

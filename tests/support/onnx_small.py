@@ -1,0 +1,94 @@
+"""Small ONNX graphs, as the bytes of a model file."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from onnx import TensorProto, helper
+
+# Old enough for every ONNX Runtime that we allow.
+OPSET: Final = 17
+IR_VERSION: Final = 8
+
+ELEMENT_TYPES: Final[Mapping[str, int]] = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+Shape = Sequence[int | str]
+
+
+def identity(datatype: str, shape: Shape = ("n",)) -> bytes:
+    """`x` to `y`, unchanged."""
+    return _model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        inputs={"x": (datatype, shape)},
+        outputs={"y": (datatype, shape)},
+    )
+
+
+def add_constant(constant: float, shape: Shape = ("n",)) -> bytes:
+    """`y` = `x` + `constant`, in FP32."""
+    return _model(
+        [helper.make_node("Add", ["x", "constant"], ["y"])],
+        inputs={"x": ("FP32", shape)},
+        outputs={"y": ("FP32", shape)},
+        constants=[helper.make_tensor("constant", TensorProto.FLOAT, [], [constant])],
+    )
+
+
+def sum_and_difference(shape: Shape = ("n",)) -> bytes:
+    """`sum` = `a` + `b` and `difference` = `a` - `b`, in INT32."""
+    return _model(
+        [
+            helper.make_node("Add", ["a", "b"], ["sum"]),
+            helper.make_node("Sub", ["a", "b"], ["difference"]),
+        ],
+        inputs={"a": ("INT32", shape), "b": ("INT32", shape)},
+        outputs={"sum": ("INT32", shape), "difference": ("INT32", shape)},
+    )
+
+
+def fails_on_odd_lengths() -> bytes:
+    """`x` in two columns: a run with an odd number of elements fails."""
+    return _model(
+        [helper.make_node("Reshape", ["x", "columns"], ["y"])],
+        inputs={"x": ("FP32", ("n",))},
+        outputs={"y": ("FP32", ("rows", "columns_out"))},
+        constants=[helper.make_tensor("columns", TensorProto.INT64, [2], [-1, 2])],
+    )
+
+
+def _model(
+    nodes: Sequence[Any],
+    *,
+    inputs: Mapping[str, tuple[str, Shape]],
+    outputs: Mapping[str, tuple[str, Shape]],
+    constants: Sequence[Any] = (),
+) -> bytes:
+    graph = helper.make_graph(
+        nodes, "small", _infos(inputs), _infos(outputs), initializer=list(constants)
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def _infos(tensors: Mapping[str, tuple[str, Shape]]) -> list[Any]:
+    return [
+        helper.make_tensor_value_info(name, ELEMENT_TYPES[datatype], list(shape))
+        for name, (datatype, shape) in tensors.items()
+    ]
