@@ -97,11 +97,7 @@ class FakeControl:
         self._ask("unload", model, parameters)
 
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
-        return [
-            entry
-            for entry in self.entries
-            if not ready_only or entry.state is Readiness.READY
-        ]
+        return [entry for entry in self.entries if not ready_only or entry.state is Readiness.READY]
 
     def _ask(self, verb: str, model: str, parameters: Mapping[str, LoadParameter]) -> None:
         self.asked.append((verb, model, parameters))
@@ -167,9 +163,7 @@ class Boundary:
         return f"localhost:{self.port}"
 
     @contextmanager
-    def channel(
-        self, credentials: grpc.ChannelCredentials | None = None
-    ) -> Iterator[grpc.Channel]:
+    def channel(self, credentials: grpc.ChannelCredentials | None = None) -> Iterator[grpc.Channel]:
         # Each with a connection of its own: TLS sessions are not shared, nor are settings.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = (
@@ -327,5 +321,3 @@ def _builder(
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
     )
-
-

@@ -127,7 +127,8 @@ def _our_contents(tensor: InputTensor) -> list[Any]:
 def _decoded(tensor: InputTensor, datatype: str) -> Any:
     as_if = InputTensor(tensor.name, datatype, tensor.shape, contents=tensor.contents)
     try:
-        return bytes(decode_contents(as_if, "m"))
+        decoded = bytes(decode_contents(as_if, "m"))
+        return _same_nan(decoded) if datatype == "FP32" else decoded
     except MalformedMessageError:
         raise
     except InvalidRequestError as error:
@@ -155,5 +156,11 @@ def _encoded(contents: Any, datatype: str) -> Any:
     wide = {"f": np.float64, "i": np.int64, "u": np.uint64, "b": np.bool_}
     dtype = BY_WIRE[datatype].dtype
     if datatype == "FP32":
-        return struct.pack(f"<{len(values)}f", *values)
+        return _same_nan(np.array(list(values), "<f4").tobytes())
     return np.array(list(values), wide[dtype.kind]).astype(dtype).tobytes()
+
+
+def _same_nan(data: bytes) -> bytes:
+    """Give all NaN the same bits: Python's float, as protobuf returns it, does not keep them."""
+    values = np.frombuffer(data, "<f4")
+    return np.where(np.isnan(values), np.float32(np.nan), values).tobytes()

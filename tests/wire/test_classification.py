@@ -127,7 +127,7 @@ def test_labels_belong_to_their_output(client: Client) -> None:
 
 def test_one_output_may_be_classified_and_the_other_not(client: Client) -> None:
     inputs = [given(f"INPUT{index}", SCORES) for index in range(2)]
-    wanted = (("OUTPUT0", {"classification": 1}), ("OUTPUT1", {}))
+    wanted = [classified("OUTPUT0", 1), ("OUTPUT1", {})]
 
     answer = client.infer(infer_request("apart", *inputs, outputs=wanted))
 

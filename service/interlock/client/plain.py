@@ -6,15 +6,9 @@ Unlike protobuf's own JSON it shows every field under the name of the .proto fil
 
 import base64
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 Plain = dict[str, object]
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    entry = field.message_type
-    return entry is not None and bool(entry.GetOptions().map_entry)
 
 
 def _one(value: object) -> object:
@@ -30,7 +24,8 @@ def plain(message: Message) -> Plain:
     result: Plain = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
-        if _is_map(field):
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
             result[field.name] = {str(key): _one(value[key]) for key in value}
         elif field.is_repeated:
             result[field.name] = [_one(element) for element in value]

@@ -7,7 +7,7 @@ between them. Datatype, and shape where it is not written, are those of the mode
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -140,14 +140,23 @@ def _boolean(text: str) -> bool:
     raise ValueError(f"'{text}' is neither true nor false")
 
 
-def _literal(tensor: TensorMetadata, text: str) -> Array:
+def _strings(text: TensorText) -> Array:
+    """Return elements of BYTES; where the shape asks for one, commas are part of it."""
+    is_one = text.shape is not None and math.prod(text.shape) == 1
+    words = [text.value] if is_one else text.value.split(",")
+    return np.array([word.encode() for word in words], dtype=object)
+
+
+def _literal(text: TensorText, tensor: TensorMetadata) -> Array:
     datatype = _datatype(tensor)
     if datatype.wire == BYTES:
-        return np.array([word.encode() for word in text.split(",")], dtype=object)
+        return _strings(text)
     dtype = np.dtype("<f4") if datatype.wire == _BF16 else datatype.dtype
-    convert = {"b": _boolean, "f": float}.get(dtype.kind, int)
+    converters: dict[str, Callable[[str], object]] = {"b": _boolean, "f": float}
+    convert = converters.get(dtype.kind, int)
     try:
-        return np.array([convert(word) for word in text.split(",") if word.strip()], dtype=dtype)
+        elements = [convert(word) for word in text.value.split(",") if word.strip()]
+        return np.array(elements, dtype=dtype)
     except (ValueError, OverflowError) as error:
         raise TensorTextError(f"'{tensor.name}' takes {datatype.wire}: {error}") from None
 
@@ -164,7 +173,7 @@ def _from_file(text: TensorText, tensor: TensorMetadata, path: Path) -> RawTenso
     try:
         if path.suffix == ".npy":
             array = _load(path)
-            shape = text.shape or _shape_of_array(tensor, array.shape)
+            shape = _shape_of_array(tensor, array.shape) if text.shape is None else text.shape
             return RawTensor(text.name, tensor.datatype, shape, _raw(tensor, array))
         data = path.read_bytes()
     except OSError as error:
@@ -178,13 +187,14 @@ def _from_file(text: TensorText, tensor: TensorMetadata, path: Path) -> RawTenso
         )
     else:
         count = len(data) // size_bytes
-    return RawTensor(text.name, tensor.datatype, text.shape or shape_for(tensor, count), data)
+    shape = shape_for(tensor, count) if text.shape is None else text.shape
+    return RawTensor(text.name, tensor.datatype, shape, data)
 
 
 def build(text: TensorText, tensor: TensorMetadata) -> RawTensor:
     """Make what is sent of what was typed; raise TensorTextError where that cannot be."""
     if text.value.startswith("@"):
         return _from_file(text, tensor, Path(text.value[1:]))
-    array = _literal(tensor, text.value)
-    shape = text.shape or shape_for(tensor, array.size)
+    array = _literal(text, tensor)
+    shape = shape_for(tensor, array.size) if text.shape is None else text.shape
     return RawTensor(text.name, tensor.datatype, shape, _raw(tensor, array))

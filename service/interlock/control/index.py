@@ -1,9 +1,10 @@
 """What clients see of all models: the repository index, and strict readiness."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from interlock.control.lifecycle import Transition
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
 
@@ -26,13 +27,14 @@ class ModelView:
     """One model as clients may see it, versions in ascending order.
 
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
-    whether strict readiness minds.
+    whether strict readiness minds. `stories` holds the last moves of each version.
     """
 
     model: ModelName
     versions: tuple[VersionView, ...]
     trouble: str = ""
     unready: bool = False
+    stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:

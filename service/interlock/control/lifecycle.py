@@ -10,10 +10,12 @@ generation stays READY until the new one takes its place.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from interlock.domain.ids import GenerationKey
 from interlock.domain.readiness import Readiness
 
 
@@ -93,6 +95,18 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
         (Phase.FAILED, Event.DISMISS): Phase.UNLOADED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One move of one generation, at a moment of the monotonic clock."""
+
+    key: GenerationKey
+    before: Phase
+    after: Phase
+    reason: str
+    moment: float
+
 
 ON_THE_WAY: Final = frozenset(
     {

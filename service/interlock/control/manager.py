@@ -28,7 +28,7 @@ from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
 from interlock.control.index import ModelView, index_entries, strictly_ready
-from interlock.control.lifecycle import Event, Phase
+from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
 from interlock.control.modes import Mode
@@ -39,7 +39,7 @@ from interlock.control.records import Record, Unit
 from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
 from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
 from interlock.domain.errors import ServiceError, UnavailableError
-from interlock.domain.ids import ModelName
+from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
@@ -115,6 +115,11 @@ class Manager:
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
         return index_entries(self._views, self._listing.names(), ready_only=ready_only)
+
+    def story(self, model: str, version: int) -> tuple[Transition, ...]:
+        """Return the last moves of a version, oldest first, whatever the generation."""
+        view = self._views.get(ModelName(model))
+        return () if view is None else view.stories.get(Version(version), ())
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""

@@ -3,7 +3,7 @@
 Reads the disk in the thread of whoever asks, never in the manager's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -53,11 +53,15 @@ class Repository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DiskRepository:
-    """The repositories in the file system: `--model-repository` and what goes with it."""
+    """The repositories in the file system: `--model-repository` and what goes with it.
+
+    `look` takes the fingerprint of a model's directory.
+    """
 
     roots: Sequence[Path]
     config_name: str = ""
     auto_complete: bool = True
+    look: Callable[[Path], Fingerprint] = fingerprint
 
     def snapshot(self) -> RepositorySnapshot:
         return read_repository(self.roots, config_name=self.config_name)
@@ -86,7 +90,7 @@ class DiskRepository:
         source = read_model(self.roots, model, config_name=self.config_name)
         for _ in range(_LOOKS):
             try:
-                prints = fingerprint(source.directory)
+                prints = self.look(source.directory)
             except OSError as error:
                 raise UnavailableError(
                     f"failed to read model directory {source.directory}: {error.strerror}"

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from interlock.control.index import UNLOADED, ModelView, VersionView
-from interlock.control.lifecycle import ON_THE_WAY, OVER, Event, Phase, advance, readiness_of
+from interlock.control.lifecycle import (
+    ON_THE_WAY,
+    OVER,
+    Event,
+    Phase,
+    Transition,
+    advance,
+    readiness_of,
+)
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.serving.load_job import LoadJob
@@ -20,17 +28,6 @@ STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
 _KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One move of one generation, at a moment of the monotonic clock."""
-
-    key: GenerationKey
-    before: Phase
-    after: Phase
-    reason: str
-    moment: float
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +83,7 @@ class Unit:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember of the model."""
-        return not self.records and self.trouble is None and self.pending is None
+        return not self.records and self.trouble is None
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -134,6 +131,7 @@ class Unit:
             ),
             trouble="" if trouble is None else trouble.error.reason,
             unready=trouble is not None and trouble.unready,
+            stories=dict(self.stories),
         )
 
     def entry(self) -> ModelEntry:

@@ -1,11 +1,12 @@
 """Complete a configuration from what the model file says, and hold the two against each other."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from interlock.domain.config import ModelConfig, ModelFacts, TensorConfig, TensorFacts
 from interlock.domain.config_tensors import check_tensors
-from interlock.domain.config_text import ConfigError, sentences
+from interlock.domain.config_text import ConfigError
 from interlock.domain.config_values import message_of, project
 from interlock.domain.datatypes import BY_WIRE
 from interlock.pb import model_config_pb2 as pb
@@ -182,16 +183,24 @@ class _Comparison:
         for index, tensor in enumerate(tensors):
             fact = self._known.get(tensor.name)
             if fact is None:
-                raise self._unknown(index, tensor)
+                raise self._unknown(index, tensor, tensors)
             self._check_datatype(index, tensor, fact)
             self._check_dims(index, tensor, fact)
 
-    def _unknown(self, index: int, tensor: TensorConfig) -> ConfigError:
+    def _unknown(
+        self, index: int, tensor: TensorConfig, tensors: Sequence[TensorConfig]
+    ) -> ConfigError:
         names = sorted(self._known)
+        free = sorted(self._known.keys() - {other.name for other in tensors})
+        meant = free if len(free) == 1 else difflib.get_close_matches(tensor.name, free, n=1)
+        hint = _graph_has(self._kind, list(self._known.values()))
+        if meant:
+            fact = self._known[meant[0]]
+            hint += f" Write: {edit(self._kind, fact, batching=self._batching)}"
         return ConfigError(
             f"unexpected inference {self._kind} '{tensor.name}', allowed {self._kind}s are: "
             f"{', '.join(names)}",
-            hint=_graph_has(self._kind, list(self._known.values())),
+            hint=hint,
             field=(self._kind, index, "name"),
         )
 
@@ -213,7 +222,7 @@ class _Comparison:
 
     def _check_dims(self, index: int, tensor: TensorConfig, fact: TensorFacts) -> None:
         if self._batching and not _is_batched(fact):
-            raise self._not_batched(index, tensor, fact)
+            raise self._not_batched(tensor, fact)
         if tensor.allow_ragged_batch and fact.dims != (-1,):
             raise ConfigError(
                 f"unable to load model '{self._config.name}', configuration expects model provides "
@@ -233,11 +242,15 @@ class _Comparison:
             raise self._misfit(index, tensor, fact)
 
     def _fits(self, tensor: TensorConfig, fact: TensorFacts) -> bool:
-        """Inputs of any size in the graph take any size; outputs must say what the graph says."""
+        """Inputs of any size in the graph take any size; outputs must say what the graph says.
+
+        No dimensions at all are a scalar, which a configuration can only show as one
+        element, or an output of which the graph does not know the shape.
+        """
         dims = self._complete_dims(tensor)
         model = fact.dims
         if not model and not self._batching:
-            return dims == (1,)  # a scalar, which a configuration can only show as one element
+            return dims == (1,) or self._kind == "output"
         if len(dims) != len(model):
             return False
         return all(
@@ -265,15 +278,12 @@ class _Comparison:
             field=(self._kind, index, "dims"),
         )
 
-    def _not_batched(self, index: int, tensor: TensorConfig, fact: TensorFacts) -> ConfigError:
-        del index
+    def _not_batched(self, tensor: TensorConfig, fact: TensorFacts) -> ConfigError:
         return ConfigError(
             f"model '{self._config.name}', tensor '{tensor.name}': for the model to support "
             "batching the shape should have at least 1 dimension and the first dimension must be "
             f"-1; but shape expected by the model is {_shape(fact.dims)}",
-            hint=sentences(
-                f"The graph has '{fact.name}' {_config_type(fact.datatype)} {_shape(fact.dims)}",
-                f"Write: max_batch_size: 0 and {edit(self._kind, fact, batching=False)}",
-            ),
+            hint=f"The graph has '{fact.name}' {_config_type(fact.datatype)} {_shape(fact.dims)}. "
+            f"Write: max_batch_size: 0 and {edit(self._kind, fact, batching=False)}",
             field=("max_batch_size",),
         )

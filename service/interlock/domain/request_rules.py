@@ -157,7 +157,7 @@ class RequestRules:
         if self._required <= len(names) <= total:
             return
         expected = (
-            f"{total}"
+            f"{total} inputs"
             if self._required == total
             else f"number of inputs between {self._required} and {total}"
         )
@@ -167,7 +167,7 @@ class RequestRules:
             if not rules.optional and rules.name not in names
         ]
         raise InvalidRequestError(
-            f"{tag}expected {expected} inputs but got {len(names)} inputs for model "
+            f"{tag}expected {expected} but got {len(names)} inputs for model "
             f"'{self._model}'. Got input(s) {_quoted(names)}, but missing required input(s) "
             f"{_quoted(missing)}. Please provide all required input(s)."
         )

@@ -51,9 +51,13 @@ def ends_inside_field(position: int) -> MalformedMessageError:
 
 def read_varint(data: Data, position: int) -> tuple[int, int]:
     """Return the number modulo 2**64, and where it ends."""
-    value = 0
+    value = data[position]
     start = position
-    for shift in range(0, 70, 7):
+    position += 1
+    if value < MORE:
+        return value, position
+    value &= 0x7F
+    for shift in range(7, 70, 7):
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
@@ -65,6 +69,14 @@ def read_varint(data: Data, position: int) -> tuple[int, int]:
 def signed(value: int) -> int:
     """Return the int64 with the bits of an unsigned number."""
     return (value ^ _SIGN64) - _SIGN64
+
+
+def read_size(data: Data, position: int) -> tuple[int, int]:
+    """Return the length of what follows, and where it begins."""
+    size, start = read_varint(data, position)
+    if size > _MAX_SIZE:
+        raise malformed("a length out of range", position)
+    return size, start
 
 
 def read_tag(data: Data, position: int) -> tuple[int, int]:
@@ -86,9 +98,7 @@ def read_field(data: Data, position: int, end: int, *, depth: int) -> tuple[int,
     tag, start = read_tag(data, position)
     wire_type = tag & 7
     if wire_type == LENGTH_DELIMITED:
-        size, start = read_varint(data, start)
-        if size > _MAX_SIZE:
-            raise malformed("a length out of range", position)
+        size, start = read_size(data, start)
         stop = start + size
     elif wire_type == VARINT:
         _, stop = read_varint(data, start)

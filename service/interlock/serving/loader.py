@@ -63,8 +63,13 @@ class ModelLoader:
         What was built is closed again when a later part fails.
         """
         _refuse_missing(job.config)
-        with ExitStack() as undo:
-            return self._build(job, undo)
+        try:
+            with ExitStack() as undo:
+                return self._build(job, undo)
+        except BaseException:
+            # What was built so far may have been large.
+            self._trim()
+            raise
 
     def unload(self, served: ServedModel) -> None:
         """Stop the scheduler, close instances and model, give memory back; blocks.

@@ -1,0 +1,171 @@
+"""What becomes of an action, and what is reported."""
+
+import queue
+import threading
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from interlock.control.executor import ThreadExecutor
+from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.domain.config import ModelConfig
+from interlock.domain.errors import InternalError, UnavailableError
+from interlock.domain.ids import GenerationKey
+from interlock.serving.load_job import LoadJob
+from interlock.serving.served_model import ServedModel
+from tests.support.control import MODEL, FakeLoader, key, served
+
+
+class Office:
+    """An executor with a fake loader, and the reports that have come in."""
+
+    def __init__(self, *, load_threads: int = 2, drain_notice_s: float = 10.0) -> None:
+        self.loader = FakeLoader()
+        self.reports: queue.Queue[Report] = queue.Queue()
+        self.executor = ThreadExecutor(
+            self.loader,
+            self.reports.put,
+            load_threads=load_threads,
+            drain_notice_s=drain_notice_s,
+        )
+
+    def load(self, of: GenerationKey) -> None:
+        self.executor.load(LoadJob(of, ModelConfig(of.model), Path("/models") / of.model))
+
+    def loaded(self, of: GenerationKey) -> ServedModel:
+        self.load(of)
+        report = self.next()
+        assert isinstance(report, Loaded)
+        return report.served
+
+    def next(self) -> Report:
+        return self.reports.get(timeout=30)
+
+
+def test_a_load_ends_in_what_it_built() -> None:
+    office = Office()
+
+    office.load(key(1))
+
+    report = office.next()
+    assert isinstance(report, Loaded)
+    assert report.served.key == report.key == key(1)
+
+
+def test_a_load_that_is_refused_reports_why() -> None:
+    office = Office()
+    error = UnavailableError("no such file")
+    office.loader.failing[1] = error
+
+    office.load(key(1))
+
+    assert office.next() == LoadFailed(key(1), error)
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), SystemExit("odd")], ids=repr)
+def test_whatever_else_a_load_raises_is_logged_and_reported(error: BaseException) -> None:
+    office = Office()
+    office.loader.failing[1] = error
+    with capture_logs() as lines:
+        office.load(key(1))
+        report = office.next()
+
+    assert isinstance(report, LoadFailed)
+    assert isinstance(report.error, InternalError)
+    assert str(report.error) == f"{type(error).__name__}: odd"
+    assert lines[0]["event"] == "load failed unexpectedly"
+
+
+def test_loads_of_several_models_run_beside_each_other() -> None:
+    office = Office(load_threads=2)
+    for name in ("a", "b"):
+        office.loader.hold(name)
+        office.load(key(1, model=name))
+
+    assert all(begun.wait(30) for begun in office.loader.begun.values())
+
+    office.loader.let_go("a")
+    office.loader.let_go("b")
+    assert {office.next().key.model, office.next().key.model} == {"a", "b"}
+
+
+def test_a_load_that_has_not_begun_can_be_given_up() -> None:
+    office = Office(load_threads=1)
+    office.loader.hold(MODEL)
+    office.load(key(1))
+    office.load(key(2))
+    assert office.loader.begun[MODEL].wait(30)
+
+    office.executor.drop_waiting()
+    assert office.next() == LoadDropped(key(2))
+
+    office.loader.let_go(MODEL)
+    assert office.next().key == key(1)
+
+
+def test_what_nobody_is_inside_drains_at_once() -> None:
+    office = Office()
+    model = office.loaded(key(1))
+
+    office.executor.withdraw(key(1), model)
+
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert office.loader.unloaded == [key(1)]
+
+
+def test_nothing_is_unloaded_while_somebody_is_inside() -> None:
+    office = Office()
+    model = office.loaded(key(1))
+    assert model.leases.take()
+
+    office.executor.withdraw(key(1), model)
+    assert not model.leases.take()
+    assert office.reports.empty()
+    assert office.loader.unloaded == []
+    model.leases.give_back()
+
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert office.loader.inside_at_unload == [0]
+
+
+def test_a_drain_that_takes_long_says_how_many_are_left() -> None:
+    noticed = threading.Event()
+    office = Office(drain_notice_s=0.001)
+    model = office.loaded(key(1))
+    assert model.leases.take()
+    with capture_logs() as lines:
+        office.executor.withdraw(key(1), model)
+        while not lines:  # bounded by the suite's time limit
+            noticed.wait(0.001)
+        model.leases.give_back()
+        assert office.next() == Drained(key(1))
+
+    assert lines[0] == {
+        "event": "still draining",
+        "log_level": "warning",
+        "model": "m",
+        "version": 1,
+        "generation": 1,
+        "left": 1,
+    }
+
+
+def test_what_was_never_shown_is_taken_apart() -> None:
+    office = Office()
+    model = office.loaded(key(1))
+
+    office.executor.discard(key(1), model)
+
+    assert office.next() == Unloaded(key(1))
+    assert not model.leases.take()
+
+
+def test_an_unload_that_breaks_is_logged_and_over_all_the_same() -> None:
+    office = Office()
+    with capture_logs() as lines:
+        office.executor.discard(key(9), served(key(9)))  # the loader never built it
+        report = office.next()
+
+    assert report == Unloaded(key(9))
+    assert [line["event"] for line in lines] == ["unload failed"]

@@ -1,0 +1,122 @@
+"""The repository index and strict readiness over views."""
+
+import pytest
+
+from interlock.control.index import (
+    Listing,
+    ModelView,
+    VersionView,
+    index_entries,
+    strictly_ready,
+)
+from interlock.domain.ids import ModelName, Version
+from interlock.domain.readiness import IndexEntry, Readiness
+
+A, B = ModelName("a"), ModelName("b")
+EMPTY = Listing()
+
+
+def view(
+    name: ModelName, *versions: tuple[int, Readiness, str], trouble: str = "", unready: bool = False
+) -> ModelView:
+    return ModelView(
+        name,
+        tuple(VersionView(Version(v), state, why) for v, state, why in versions),
+        trouble,
+        unready,
+    )
+
+
+def index(
+    *views: ModelView, listing: Listing = EMPTY, ready_only: bool = False
+) -> list[IndexEntry]:
+    return list(index_entries({each.model: each for each in views}, listing, ready_only=ready_only))
+
+
+def test_a_model_that_nobody_asked_for_appears_by_name() -> None:
+    assert index(listing=Listing(frozenset({A}))) == [IndexEntry(A)]
+
+
+def test_entries_are_sorted_by_name_then_version() -> None:
+    ready = Readiness.READY
+    entries = index(view(B, (2, ready, ""), (10, ready, "")), view(A, (1, ready, "")))
+
+    assert [(entry.model, entry.version) for entry in entries] == [(A, 1), (B, 2), (B, 10)]
+
+
+def test_a_model_whose_directory_has_gone_is_listed() -> None:
+    assert index(view(A, (1, Readiness.READY, ""))) == [IndexEntry(A, Version(1), Readiness.READY)]
+
+
+def test_ready_only_leaves_out_the_rest() -> None:
+    entries = index(
+        view(A, (1, Readiness.UNAVAILABLE, "unloaded"), (2, Readiness.READY, "")),
+        listing=Listing(frozenset({A, B})),
+        ready_only=True,
+    )
+
+    assert entries == [IndexEntry(A, Version(2), Readiness.READY)]
+
+
+def test_a_name_in_two_repositories_says_so() -> None:
+    entries = index(listing=Listing(duplicates=frozenset({A})))
+
+    assert entries == [
+        IndexEntry(
+            A, state=Readiness.UNAVAILABLE, reason="model appears in two or more repositories"
+        )
+    ]
+
+
+def test_a_model_that_could_not_be_polled_says_why() -> None:
+    entries = index(view(A, trouble="Invalid argument: broken"), listing=Listing(frozenset({A})))
+
+    assert entries == [
+        IndexEntry(A, state=Readiness.UNAVAILABLE, reason="Invalid argument: broken")
+    ]
+
+
+def test_trouble_has_no_line_of_its_own_where_a_version_serves() -> None:
+    serving = view(A, (1, Readiness.READY, "Internal: gone"), trouble="Internal: gone")
+
+    assert index(serving) == [IndexEntry(A, Version(1), Readiness.READY, "Internal: gone")]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "ready"),
+    [
+        (Readiness.READY, "", True),
+        (Readiness.READY, "Internal: the next one failed", True),
+        (Readiness.UNAVAILABLE, "unloaded", True),
+        (Readiness.UNAVAILABLE, "Internal: broken", False),
+        (Readiness.LOADING, "", False),
+        (Readiness.UNLOADING, "", False),
+        (Readiness.UNKNOWN, "", False),
+    ],
+)
+def test_strict_readiness_of_one_version(state: Readiness, reason: str, ready: bool) -> None:
+    assert strictly_ready([view(A, (1, state, reason))]) is ready
+
+
+def test_strict_readiness_wants_every_model() -> None:
+    good = view(A, (1, Readiness.READY, ""))
+
+    assert strictly_ready([good])
+    assert not strictly_ready([good, view(B, (1, Readiness.LOADING, ""))])
+
+
+def test_nothing_known_is_ready() -> None:
+    assert strictly_ready([])
+
+
+def test_a_failed_poll_does_not_count_for_readiness() -> None:
+    assert strictly_ready([view(A, trouble="Internal: broken")])
+
+
+def test_a_model_without_a_version_counts_for_readiness() -> None:
+    assert not strictly_ready([view(A, trouble="Invalid argument: none", unready=True)])
+
+
+def test_a_model_is_alive_while_a_version_holds_something() -> None:
+    assert view(A, (1, Readiness.UNLOADING, "")).is_alive
+    assert not view(A, (1, Readiness.UNAVAILABLE, "unloaded")).is_alive

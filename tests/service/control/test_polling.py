@@ -1,0 +1,188 @@
+"""What a poll of a model finds."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from interlock.control.polling import DiskRepository, NoVersionError
+from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.domain.ids import ModelName
+from interlock.repository import fingerprint as real
+
+M = ModelName("m")
+CONFIG = """
+backend: "identity"
+input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 1 ] }
+"""
+
+
+def write(root: Path, *versions: object, config: str = CONFIG) -> Path:
+    directory = root / M
+    for version in versions:
+        (directory / str(version)).mkdir(parents=True, exist_ok=True)
+    directory.mkdir(exist_ok=True)
+    (directory / "config.pbtxt").write_text(config)
+    return directory
+
+
+def test_a_poll_selects_by_the_policy_and_takes_fingerprints(tmp_path: Path) -> None:
+    directory = write(
+        tmp_path, 1, 2, 3, config=CONFIG + "version_policy { latest { num_versions: 2 } }"
+    )
+    (directory / "3" / "weights").write_text("x")
+
+    polled = DiskRepository([tmp_path]).poll(M)
+
+    assert polled.model == M
+    assert polled.directory == directory
+    assert polled.config.name == M
+    assert [candidate.version for candidate in polled.candidates] == [2, 3]
+    assert len({candidate.fingerprint for candidate in polled.candidates}) == 2
+
+
+def test_the_same_files_have_the_same_fingerprint(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    repository = DiskRepository([tmp_path])
+
+    assert repository.poll(M).candidates == repository.poll(M).candidates
+
+
+def test_a_changed_configuration_changes_every_version(tmp_path: Path) -> None:
+    policy = "version_policy { all { } }"
+    write(tmp_path, 1, 2, config=CONFIG + policy)
+    repository = DiskRepository([tmp_path])
+    before = repository.poll(M)
+
+    write(tmp_path, config=CONFIG + policy + "max_batch_size: 4")
+
+    after = repository.poll(M)
+    assert all(
+        old.fingerprint != new.fingerprint
+        for old, new in zip(before.candidates, after.candidates, strict=True)
+    )
+
+
+def test_a_policy_that_selects_nothing_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+
+    with pytest.raises(NoVersionError) as caught:
+        DiskRepository([tmp_path]).poll(M)
+
+    assert str(caught.value) == (
+        "at least one version must be available under the version policy of model 'm'"
+    )
+
+
+def test_a_version_that_is_specified_but_not_there_is_logged(tmp_path: Path) -> None:
+    write(tmp_path, 1, config=CONFIG + "version_policy { specific { versions: [ 1, 7 ] } }")
+    with capture_logs() as lines:
+        polled = DiskRepository([tmp_path]).poll(M)
+
+    assert [candidate.version for candidate in polled.candidates] == [1]
+    assert [line["version"] for line in lines] == [7]
+
+
+def test_remarks_on_directories_are_logged(tmp_path: Path) -> None:
+    write(tmp_path, 1, "003")
+    with capture_logs() as lines:
+        DiskRepository([tmp_path]).poll(M)
+
+    assert [line["remark"] for line in lines] == [
+        "ignore version directory '003' which contains leading zeros in its directory name"
+    ]
+
+
+def test_a_model_in_two_repositories_is_refused(tmp_path: Path) -> None:
+    roots = [tmp_path / "a", tmp_path / "b"]
+    for root in roots:
+        write(root, 1)
+
+    with pytest.raises(InvalidRequestError, match="not unique across all model repositories"):
+        DiskRepository(roots).poll(M)
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        DiskRepository([tmp_path]).poll(M)
+
+    assert str(caught.value) == (
+        "failed to poll model 'm': model not found in any model repository."
+    )
+
+
+def test_a_broken_configuration_names_its_file(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1, config="backend: identity }")
+
+    with pytest.raises(InvalidRequestError) as caught:
+        DiskRepository([tmp_path]).poll(M)
+
+    assert str(directory / "config.pbtxt") in str(caught.value)
+
+
+def test_without_a_configuration_auto_complete_decides(tmp_path: Path) -> None:
+    (tmp_path / M / "1").mkdir(parents=True)
+    (tmp_path / M / "1" / "model.onnx").write_text("")
+
+    assert DiskRepository([tmp_path]).poll(M).config.backend == "onnxruntime"
+    with pytest.raises(InvalidRequestError, match="No such file or directory"):
+        DiskRepository([tmp_path], auto_complete=False).poll(M)
+
+
+def test_an_alternative_configuration_is_used(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1)
+    (directory / "configs").mkdir()
+    (directory / "configs" / "big.pbtxt").write_text(CONFIG + "max_batch_size: 8")
+
+    assert DiskRepository([tmp_path], "big").poll(M).config.max_batch_size == 8
+
+
+def test_the_snapshot_names_what_is_there(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    assert DiskRepository([tmp_path]).snapshot().models.keys() == {M}
+
+
+class Restless:
+    """Puts another configuration in place after each look, `changes` times."""
+
+    def __init__(self, root: Path, changes: int) -> None:
+        self.root = root
+        self.sizes: Iterator[int] = itertools.count(1)
+        self.left = changes
+
+    def __call__(self, directory: Path) -> real.Fingerprint:
+        prints = real.fingerprint(directory)
+        if self.left:
+            self.left -= 1
+            write(self.root, config=CONFIG + f"max_batch_size: {next(self.sizes)}")
+        return prints
+
+
+def test_what_was_read_is_what_was_fingerprinted(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    polled = DiskRepository([tmp_path], look=Restless(tmp_path, 2)).poll(M)
+
+    assert polled.config.max_batch_size == 2
+    assert polled.candidates == DiskRepository([tmp_path]).poll(M).candidates
+
+
+def test_a_model_that_does_not_keep_still_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    with pytest.raises(UnavailableError, match="changes while it is read"):
+        DiskRepository([tmp_path], look=Restless(tmp_path, 99)).poll(M)
+
+
+def test_a_directory_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    def denied(directory: Path) -> real.Fingerprint:
+        raise PermissionError(13, "Permission denied", str(directory))
+
+    with pytest.raises(UnavailableError, match="Permission denied"):
+        DiskRepository([tmp_path], look=denied).poll(M)

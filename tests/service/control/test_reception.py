@@ -1,0 +1,264 @@
+"""What callers are told before and after a wish."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+from interlock.control.load_parameters import Parameter
+from interlock.control.modes import ExplicitMode, Mode, NoneMode
+from interlock.control.polling import NoVersionError
+from interlock.control.reports import Loaded, LoadFailed
+from interlock.control.wishes import End
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    UnavailableError,
+    UnsupportedError,
+)
+from interlock.runtime.threads import spawn
+from tests.support.control import FakeRepository, World, served
+
+
+class PromptWorld(World):
+    """A world whose manager runs on a thread, and whose loads end as soon as they begin."""
+
+    failing: ServiceError | None = None
+
+    def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
+        super().__init__(mode, repository)
+        self.manager.subscribe(self._end_loads)
+
+    def _end_loads(self) -> None:
+        while self.executor.loading:
+            key, _ = self.executor.loading.popitem()
+            if self.failing:
+                self.inbox.put(LoadFailed(key, self.failing))
+            else:
+                self.inbox.put(Loaded(key, served(key)))
+
+
+@contextmanager
+def running(world: PromptWorld) -> Iterator[PromptWorld]:
+    thread = spawn("manager under test", world.manager.run)
+    try:
+        yield world
+    finally:
+        world.inbox.put(End())
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        pytest.param(
+            {"config": b"{}"},
+            "invalid value type for load parameter 'config', expected string_param.",
+            id="config",
+        ),
+        pytest.param(
+            {"config": None},
+            "invalid value type for load parameter 'config', expected string_param.",
+            id="config without a value",
+        ),
+        pytest.param(
+            {"file:1/x": "text"},
+            "invalid value type for load parameter 'file:1/x', expected bytes_param.",
+            id="file",
+        ),
+        pytest.param({"foo": True}, "unrecognized load parameter 'foo'.", id="unknown"),
+    ],
+)
+@pytest.mark.parametrize("mode", [NoneMode(), ExplicitMode()], ids=["none", "explicit"])
+def test_a_bad_load_parameter_is_refused_in_every_mode(
+    mode: Mode, parameters: Mapping[str, Parameter], text: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        World(mode).manager.load("", parameters)
+
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "Model name cannot be empty. Please enter a valid name to deploy."),
+        (" \t", "Model name cannot be empty. Please enter a valid name to deploy."),
+        (
+            "..",
+            "invalid model name '..', model name must not contain path traversal characters",
+        ),
+        (
+            "a/b",
+            "invalid model name 'a/b', model name must not contain path traversal characters",
+        ),
+    ],
+)
+def test_a_bad_name_is_refused_before_the_mode(name: str, text: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        World(NoneMode()).manager.load(name, {})
+
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_mode_none_refuses_load_and_unload(verb: str) -> None:
+    manager = World(NoneMode()).manager
+
+    with pytest.raises(UnavailableError) as caught:
+        manager.load("m", {"config": "{}"}) if verb == "load" else manager.unload("m", {})
+
+    assert str(caught.value) == "explicit model load / unload is not allowed if polling is enabled"
+
+
+def test_overrides_are_refused_with_their_names() -> None:
+    with pytest.raises(UnsupportedError, match=r"'config', 'file:1/model\.onnx'"):
+        World().manager.load("m", {"file:1/model.onnx": b"", "config": "{}"})
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_unload_dependents_must_be_a_boolean(value: Parameter) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        World(NoneMode()).manager.unload("m", {"unload_dependents": value})
+
+    assert str(caught.value) == (
+        "invalid value type for 'unload_dependents' parameter, expected bool_param."
+    )
+
+
+def test_unload_takes_parameters_that_it_does_not_know() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.unload("m", {"unload_dependents": True, "other": 1})
+
+    assert world.shown == set()
+
+
+def test_load_returns_when_the_model_serves() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+
+
+def test_load_of_a_model_that_is_not_there() -> None:
+    with running(PromptWorld()) as world, pytest.raises(InternalError) as caught:
+        world.manager.load("ghost", {})
+
+    assert str(caught.value) == (
+        "failed to load 'ghost', failed to poll from model repository: "
+        "model not found in any model repository."
+    )
+    assert world.index() == []  # anybody may ask for anything
+
+
+def test_load_says_why_the_poll_failed_and_so_does_the_index() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.models["m"] = InvalidRequestError("config.pbtxt:3:7: no such field")
+        with pytest.raises(InternalError) as caught:
+            world.manager.load("m", {})
+
+    assert str(caught.value) == (
+        "failed to load 'm', failed to poll from model repository: config.pbtxt:3:7: no such field"
+    )
+    assert world.index() == [
+        ("m", None, "UNAVAILABLE", "Invalid argument: config.pbtxt:3:7: no such field")
+    ]
+    assert world.manager.strictly_ready()
+
+
+def test_the_compatible_sentence_stands_alone_where_there_is_no_more_to_say() -> None:
+    world = PromptWorld()
+    world.repository.models["m"] = InvalidRequestError("")
+    with running(world), pytest.raises(InternalError) as caught:
+        world.manager.load("m", {})
+
+    assert str(caught.value) == "failed to load 'm', failed to poll from model repository"
+
+
+def test_what_serves_goes_on_when_the_poll_fails() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        del world.repository.models["m"]
+
+        with pytest.raises(InternalError):
+            world.manager.load("m", {})
+
+        assert len(world.shown) == 1
+        assert world.index()[0][2] == "READY"
+        assert "model not found" in world.index()[0][3]
+
+
+def test_the_trouble_is_forgotten_when_the_model_loads_again() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.models["m"] = InvalidRequestError("broken")
+        with pytest.raises(InternalError):
+            world.manager.load("m", {})
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {})
+
+        assert world.index() == [("m", 1, "READY", "")]
+
+
+def test_the_trouble_is_forgotten_when_the_model_is_unloaded() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.models["m"] = NoVersionError("none")
+        with pytest.raises(InvalidRequestError):
+            world.manager.load("m", {})
+        assert not world.manager.strictly_ready()
+
+        world.manager.unload("m", {})
+
+        assert world.manager.strictly_ready()
+        assert "m" not in world.table.entries
+
+
+def test_a_policy_that_selects_nothing_fails_the_load() -> None:
+    world = PromptWorld()
+    world.repository.models["m"] = NoVersionError(
+        "at least one version must be available under the version policy of model 'm'"
+    )
+    with running(world), pytest.raises(InvalidRequestError) as caught:
+        world.manager.load("m", {})
+
+    assert str(caught.value) == (
+        "load failed for model 'm': "
+        "at least one version must be available under the version policy of model 'm'\n"
+    )
+
+
+def test_load_raises_what_failed() -> None:
+    world = PromptWorld()
+    world.failing = InternalError("no such file")
+    world.repository.put((1, "a"))
+    with running(world), pytest.raises(InvalidRequestError) as caught:
+        world.manager.load("m", {})
+
+    assert str(caught.value) == (
+        "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: no such file;\n"
+    )
+
+
+def test_nobody_is_received_after_the_stop() -> None:
+    world = World()
+    world.repository.put((1, "a"))
+    world.manager.stop()
+
+    with pytest.raises(UnavailableError, match="Server is stopping"):
+        world.manager.load("m", {})
+
+
+def test_a_stop_in_the_middle_of_the_start_ends_the_first_loads() -> None:
+    world = World(NoneMode())
+    world.repository.put((1, "a"))
+    world.manager.stop()
+
+    world.manager.begin()
+
+    assert world.manager.first_loads.done
+    assert list(world.manager.first_loads.failures) == ["m"]

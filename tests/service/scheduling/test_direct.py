@@ -1,0 +1,369 @@
+"""The direct scheduler: one request at a time, on the first instance that is free."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+from structlog.testing import capture_logs
+
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    RequestCancelledError,
+    ServiceError,
+    UnavailableError,
+)
+from interlock.domain.request import InferRequest
+from interlock.domain.response import InferResponse
+from interlock.runtime.threads import spawn
+from interlock.scheduling.direct import DirectScheduler
+from interlock.telemetry.statistics import BatchStatistics, Duration, VersionStatistics
+from tests.support.running import (
+    PATIENCE_S,
+    RecordingResponder,
+    ScriptedRunner,
+    answer,
+    request,
+)
+
+
+@contextmanager
+def scheduler(
+    *runners: ScriptedRunner, statistics: VersionStatistics | None = None, hold: int = 0
+) -> Iterator[DirectScheduler]:
+    started = DirectScheduler(
+        runners, statistics or VersionStatistics(), hold=hold, now_ns=lambda: 2_000
+    )
+    yield started
+    started.stop()
+
+
+class Gate:
+    """A script that says when a request has begun and waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def __call__(self, request: InferRequest) -> InferResponse:
+        self.begun.release()
+        assert self._open.wait(PATIENCE_S)
+        return InferResponse()
+
+    def wait_begun(self) -> None:
+        assert self.begun.acquire(timeout=PATIENCE_S)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def raises(error: Exception) -> Callable[[InferRequest], InferResponse]:
+    def script(request: InferRequest) -> InferResponse:
+        raise error
+
+    return script
+
+
+def enqueue_all(to: DirectScheduler, requests: Sequence[InferRequest]) -> None:
+    for one in requests:
+        to.enqueue(one)
+
+
+def test_a_request_gets_the_response_of_its_instance() -> None:
+    response = InferResponse()
+    asked = request()
+
+    with scheduler(ScriptedRunner(lambda _: response)) as running:
+        running.enqueue(asked)
+
+        assert answer(asked) is response
+
+
+def test_requests_run_alone_and_in_the_order_of_their_arrival() -> None:
+    runner = ScriptedRunner()
+    requests = [request(name=str(number)) for number in range(5)]
+
+    with scheduler(runner) as running:
+        enqueue_all(running, requests)
+        for one in requests:
+            answer(one)
+
+    assert runner.ran == ["0", "1", "2", "3", "4"]
+
+
+def test_every_instance_takes_requests() -> None:
+    gate = Gate()
+    requests = [request(), request()]
+
+    with scheduler(ScriptedRunner(gate, "a"), ScriptedRunner(gate, "b")) as running:
+        enqueue_all(running, requests)
+        gate.wait_begun()
+        gate.wait_begun()
+        gate.open()
+
+        assert [type(answer(one)) for one in requests] == [InferResponse, InferResponse]
+
+
+def test_pending_counts_what_no_instance_has_taken() -> None:
+    gate = Gate()
+
+    with scheduler(ScriptedRunner(gate)) as running:
+        enqueue_all(running, [request(), request(), request()])
+        gate.wait_begun()
+        pending = running.pending
+        gate.open()
+
+    assert pending == 2
+
+
+def test_each_instance_has_a_thread_of_its_name_until_the_scheduler_stops() -> None:
+    def names() -> set[str]:
+        return {thread.name for thread in threading.enumerate()}
+
+    with scheduler(ScriptedRunner(name="m_0"), ScriptedRunner(name="m_1")):
+        while_running = names()
+
+    assert while_running >= {"instance m_0", "instance m_1"}
+    assert names().isdisjoint({"instance m_0", "instance m_1"})
+
+
+def test_a_request_that_nobody_waits_for_is_not_run() -> None:
+    runner = ScriptedRunner()
+    statistics = VersionStatistics()
+    cancelled, next_one = request(name="cancelled"), request(name="next")
+    assert cancelled.responder is not None
+    cancelled.responder.fail(RequestCancelledError())
+    cancelled.received_ns = 1_500
+
+    with scheduler(runner, statistics=statistics) as running:
+        enqueue_all(running, [cancelled, next_one])
+        answer(next_one)
+
+    assert runner.ran == ["next"]
+    assert statistics.snapshot().inference_stats.fail == Duration(1, 500)
+
+
+def test_the_numbers_are_there_before_the_answer_is() -> None:
+    statistics = VersionStatistics()
+    seen = []
+    asked = request(batch_size=3)
+    asked.responder = RecordingResponder(lambda: seen.append(statistics.snapshot()))
+    asked.received_ns = 400
+
+    with scheduler(ScriptedRunner(), statistics=statistics) as running:
+        running.enqueue(asked)
+        answer(asked)
+
+    stats = seen[0].inference_stats
+    assert seen[0].inference_count == 3
+    assert stats.success == Duration(1, 1_600)
+    assert stats.compute_input == Duration(1, 10)
+    assert stats.compute_infer == Duration(1, 20)
+    assert stats.compute_output == Duration(1, 30)
+    assert seen[0].batch_stats == (
+        BatchStatistics(3, Duration(1, 10), Duration(1, 20), Duration(1, 30)),
+    )
+
+
+def test_queue_time_ends_where_the_instance_begins() -> None:
+    statistics = VersionStatistics()
+    now = iter(range(100, 10_000, 100))
+    running = DirectScheduler([ScriptedRunner()], statistics, now_ns=lambda: next(now))
+    asked = request()
+
+    running.enqueue(asked)
+    answer(asked)
+    running.stop()
+
+    # Queued at 100; the scripted runner begins at 1,000.
+    assert statistics.snapshot().inference_stats.queue == Duration(1, 900)
+
+
+def test_an_outcome_that_is_an_error_fails_its_request_and_counts_the_execution() -> None:
+    statistics = VersionStatistics()
+    error = InvalidRequestError("no")
+    asked = request()
+
+    with scheduler(ScriptedRunner(lambda _: error), statistics=statistics) as running:
+        running.enqueue(asked)
+
+        assert answer(asked) is error
+
+    now = statistics.snapshot()
+    assert (now.inference_stats.fail.count, now.inference_stats.success.count) == (1, 0)
+    assert (now.execution_count, now.inference_count) == (1, 0)
+
+
+def test_a_service_error_out_of_a_backend_travels_as_it_is_and_is_not_logged() -> None:
+    error = InternalError("onnx runtime error 2: no")
+    asked = request()
+
+    with capture_logs() as logs, scheduler(ScriptedRunner(raises(error))) as running:
+        running.enqueue(asked)
+
+        assert answer(asked) is error
+    assert logs == []
+
+
+def test_an_exception_out_of_a_backend_fails_the_request_and_is_logged_once() -> None:
+    statistics = VersionStatistics()
+    bad, good = request(), request()
+    fail = raises(KeyError("weights"))
+    runner = ScriptedRunner(lambda asked: fail(asked) if asked is bad else InferResponse())
+
+    with capture_logs() as logs, scheduler(runner, statistics=statistics) as running:
+        enqueue_all(running, [bad, good])
+        outcome = answer(bad)
+
+        assert isinstance(answer(good), InferResponse)
+    assert isinstance(outcome, InternalError)
+    assert str(outcome) == "instance 'm_0' failed: KeyError: 'weights'"
+    assert [line["event"] for line in logs] == ["unexpected exception"]
+    now = statistics.snapshot()
+    assert (now.inference_stats.fail.count, now.execution_count) == (1, 2)
+
+
+def test_a_reply_that_cannot_be_sent_fails_its_request_alone() -> None:
+    def refuse() -> None:
+        raise InvalidRequestError("class result not available")
+
+    def break_down() -> None:
+        raise RuntimeError("encoder")
+
+    refused, broken, good = request(), request(), request()
+    refused.responder = RecordingResponder(refuse)
+    broken.responder = RecordingResponder(break_down)
+
+    with capture_logs(), scheduler(ScriptedRunner()) as running:
+        enqueue_all(running, [refused, broken, good])
+        outcomes = [answer(refused), answer(broken)]
+
+        assert isinstance(answer(good), InferResponse)
+    assert [type(outcome) for outcome in outcomes] == [InvalidRequestError, InternalError]
+    assert str(outcomes[1]) == "the reply of instance 'm_0' failed: RuntimeError: encoder"
+
+
+def test_a_responder_that_cannot_even_fail_does_not_end_the_thread() -> None:
+    class Broken(RecordingResponder):
+        def fail(self, error: ServiceError) -> None:
+            raise RuntimeError("gone")
+
+    hopeless, good = request(), request()
+    hopeless.responder = Broken()
+
+    with capture_logs(), scheduler(ScriptedRunner(raises(KeyError()))) as running:
+        enqueue_all(running, [hopeless, good])
+
+        assert isinstance(answer(good), InternalError)
+
+
+def test_an_idle_thread_does_not_keep_the_last_request_alive() -> None:
+    gone = threading.Event()
+    asked = request()
+
+    with scheduler(ScriptedRunner()) as running:
+        running.enqueue(asked)
+        answer(asked)
+        # The request itself cannot be watched; nothing but it holds its responder.
+        weakref.finalize(asked.responder, gone.set)
+        del asked
+
+        assert gone.wait(PATIENCE_S)
+
+
+def test_stopping_lets_what_is_queued_finish() -> None:
+    gate = Gate()
+    requests = [request(), request()]
+    running = DirectScheduler([ScriptedRunner(gate)], VersionStatistics())
+    enqueue_all(running, requests)
+    gate.wait_begun()
+    gate.open()
+
+    running.stop()
+
+    assert all(isinstance(answer(one), InferResponse) for one in requests)
+
+
+def test_stopping_with_an_error_fails_what_is_queued() -> None:
+    gate = Gate()
+    statistics = VersionStatistics()
+    begun, queued = request(), request()
+    running = DirectScheduler([ScriptedRunner(gate)], statistics)
+    enqueue_all(running, [begun, queued])
+    gate.wait_begun()
+
+    def error() -> Exception:
+        gate.open()
+        return UnavailableError("the time is up")
+
+    running.stop(error=error)
+
+    assert isinstance(answer(begun), InferResponse)
+    assert str(answer(queued)) == "the time is up"
+    assert statistics.snapshot().inference_stats.fail.count == 1
+
+
+def test_a_stopped_scheduler_refuses() -> None:
+    running = DirectScheduler([ScriptedRunner()], VersionStatistics())
+    running.stop()
+    late = request()
+
+    running.enqueue(late)
+
+    outcome = answer(late)
+    assert isinstance(outcome, UnavailableError)
+    assert str(outcome) == (
+        "Server is stopping, scheduler for model has stopped accepting new inference requests"
+    )
+
+
+def test_the_debug_hold_runs_nothing_before_enough_requests_wait_and_is_then_off() -> None:
+    runner = ScriptedRunner()
+    first, second, third = request(name="1"), request(name="2"), request(name="3")
+
+    with scheduler(runner, hold=2) as running:
+        running.enqueue(first)
+        held, ran_while_held = running.pending, list(runner.ran)
+        running.enqueue(second)
+        answer(first)
+        answer(second)
+        running.enqueue(third)
+        answer(third)
+
+    assert (held, ran_while_held) == (1, [])
+    assert runner.ran == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(None, InferResponse, id="to finish"),
+        pytest.param(lambda: UnavailableError("over"), UnavailableError, id="with an error"),
+    ],
+)
+def test_stopping_ends_what_is_held(
+    error: Callable[[], Exception] | None, expected: type[object]
+) -> None:
+    held = request()
+    running = DirectScheduler([ScriptedRunner()], VersionStatistics(), hold=5)
+    running.enqueue(held)
+
+    running.stop(error=error)
+
+    assert type(answer(held)) is expected
+
+
+def test_no_request_is_lost_between_enqueueing_and_stopping() -> None:
+    for _ in range(30):
+        running = DirectScheduler([ScriptedRunner(), ScriptedRunner()], VersionStatistics())
+        requests = [request() for _ in range(20)]
+        sender = spawn("sender", partial(enqueue_all, running, requests))
+
+        running.stop()
+
+        sender.join()
+        for one in requests:
+            assert isinstance(answer(one), (InferResponse, UnavailableError))

@@ -1,0 +1,312 @@
+"""Serve the examples, send one handwritten digit, and show what came back and how to go on.
+
+The second half of `tools/quickstart`, inside .venv. The server is a process of its own, as
+anybody would start it; everything that is said about it comes over the wire.
+"""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Final, Self
+
+import grpc
+
+from interlock.pb import grpc_service_pb2 as pb, health_pb2
+from tools.environment import ROOT
+from tools.progress import Line, duration
+from tools.quickstart import HOST, parser
+
+REPOSITORY: Final = ROOT / "examples" / "repository"
+IMAGES: Final = ROOT / "examples" / "images"
+LABELS: Final = REPOSITORY / "digits" / "labels.txt"
+SIDE: Final = 8
+INK: Final = 16.0
+CLASSES: Final = 3
+LISTENING: Final = "Listening on "
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 40.0
+LOOK_EVERY_S: Final = 0.1
+
+Shades = Sequence[str]
+
+
+class DemonstrationError(Exception):
+    """What went wrong, in words for whoever started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One of the best classes. `label` is from the model's label file."""
+
+    probability: float
+    label: str
+
+
+class Server:
+    """The server's process and its log, which is kept in a file that has no name."""
+
+    def __init__(self, port: int) -> None:
+        command = [sys.executable, "-m", "interlock", "serve"]
+        flags = [f"--model-repository={REPOSITORY}", f"--grpc-address={HOST}"]
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._process = subprocess.Popen(
+            [*command, *flags, f"--grpc-port={port}"],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for us; we tell the server ourselves.
+            start_new_session=True,
+        )
+
+    def log(self) -> list[str]:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace").splitlines()
+
+    def check_alive(self) -> None:
+        """Raise `DemonstrationError` with the last words of a server that has ended."""
+        if (code := self._process.poll()) is not None:
+            last = "\n".join(f"  {line}" for line in self.log()[-12:])
+            raise DemonstrationError(
+                f"the server ended with exit code {code}; its log ends:\n{last}"
+            )
+
+    def address(self) -> str:
+        """Where it listens, as its log says; "" before it does."""
+        found = [line.partition(LISTENING)[2] for line in self.log() if LISTENING in line]
+        return found[0].split()[0] if found else ""
+
+    def wait(self) -> None:
+        """Return when it has ended by itself."""
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Let what is in flight finish, and return the exit code."""
+        self._process.terminate()
+        return self._process.wait(STOP_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # No server stays behind, whatever happened; one that has ended is not touched.
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+def wait_until_ready(server: Server, line: Line) -> grpc.Channel:
+    """Return a channel to the server once its health says SERVING."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    channel: grpc.Channel | None = None
+    while time.monotonic() < deadline:
+        server.check_alive()
+        if channel is None and (address := server.address()):
+            channel = grpc.insecure_channel(address)
+        if channel is not None and is_serving(channel):
+            return channel
+        line.update("")
+        time.sleep(LOOK_EVERY_S)
+    raise DemonstrationError(f"the server was not ready within {duration(START_TIMEOUT_S)}")
+
+
+def is_serving(channel: grpc.Channel) -> bool:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        answer = check(health_pb2.HealthCheckRequest(), timeout=1)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def classify(channel: grpc.Channel, image: bytes) -> list[Guess]:
+    """Send the pixels as they lie in the file, and return the best classes, best first."""
+    request = pb.ModelInferRequest(model_name="digits")
+    request.inputs.add(name="image", datatype="FP32", shape=[1, SIDE * SIDE])
+    request.outputs.add(name="probabilities").parameters["classification"].int64_param = CLASSES
+    request.raw_input_contents.append(image)
+    infer = channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelInferResponse.FromString,
+    )
+    try:
+        answer = infer(request, timeout=10)
+    except grpc.RpcError as error:
+        raise DemonstrationError(f"the server refused the digit: {error}") from error
+    return guesses(answer.raw_output_contents[0])
+
+
+def guesses(contents: bytes) -> list[Guess]:
+    """Read a BYTES tensor: before each string its length, in each value:index:label."""
+    found = []
+    position = 0
+    while position < len(contents):
+        (length,) = struct.unpack_from("<I", contents, position)
+        text = contents[position + 4 : position + 4 + length].decode()
+        value, _, label = text.split(":", 2)
+        found.append(Guess(float(value), label))
+        position += 4 + length
+    return found
+
+
+def drawing(pixels: Sequence[float], shades: Shades) -> str:
+    """Draw 8x8 pixels, each two columns wide, in a frame."""
+    rows = [pixels[start : start + SIDE] for start in range(0, len(pixels), SIDE)]
+    darkest = len(shades) - 1
+    lines = ["".join(2 * shades[round(ink / INK * darkest)] for ink in row) for row in rows]
+    edge = f"    +{'-' * 2 * SIDE}+"
+    return "\n".join([edge, *(f"    |{line}|" for line in lines), edge])
+
+
+def shades_for(encoding: str) -> Shades:
+    """Return paper to ink in characters that this output can show."""
+    try:
+        "░▒▓█".encode(encoding)
+    except UnicodeEncodeError:
+        return " .:*#"
+    return " ░▒▓█"
+
+
+def table(best: Sequence[Guess]) -> str:
+    return "\n".join(
+        f"    {guess.label:<6} {guess.probability:7.2%}  {'#' * round(40 * guess.probability)}"
+        for guess in best
+    )
+
+
+def grpcurl_call(pixels: Sequence[float], address: str) -> str:
+    """Return the same request for a shell, with the numbers themselves."""
+    request = {
+        "model_name": "digits",
+        "inputs": [
+            {
+                "name": "image",
+                "datatype": "FP32",
+                "shape": [1, SIDE * SIDE],
+                "contents": {
+                    "fp32_contents": [int(ink) if ink.is_integer() else ink for ink in pixels]
+                },
+            }
+        ],
+        "outputs": [
+            {"name": "probabilities", "parameters": {"classification": {"int64_param": CLASSES}}}
+        ],
+    }
+    data = json.dumps(request, separators=(",", ":"))
+    method = "inference.GRPCInferenceService/ModelInfer"
+    return f"grpcurl -plaintext -d '{data}' {address} {method}"
+
+
+def python_call(image: Path, address: str) -> str:
+    """Return the same request for Python, with Triton's own client."""
+    return f"""\
+import numpy as np
+import tritonclient.grpc as triton
+image = triton.InferInput("image", [1, {SIDE * SIDE}], "FP32")
+image.set_data_from_numpy(np.load({str(image)!r}))
+top = triton.InferRequestedOutput("probabilities", class_count={CLASSES})
+answer = triton.InferenceServerClient({address!r}).infer("digits", [image], outputs=[top])
+print(answer.as_numpy("probabilities"))"""
+
+
+def command_call(image: Path, address: str) -> str:
+    """Return the same request for the command that is installed already."""
+    command = Path(sys.executable).with_name("interlock")
+    return f"{command} infer digits image=@{image} --classes {CLASSES} --server {address}"
+
+
+def further_calls(digit: int, pixels: Sequence[float], address: str) -> str:
+    image = IMAGES / f"digit-{digit}.npy"
+    return f"""
+Ask it yourself. With what is installed already:
+
+{command_call(image, address)}
+
+with grpcurl (https://github.com/fullstorydev/grpcurl); the answer is base64:
+
+grpcurl -plaintext {address} list
+{grpcurl_call(pixels, address)}
+
+and in Python (pip install "tritonclient[grpc]"):
+
+{python_call(image, address)}
+"""
+
+
+def demonstrate(server: Server, digit: int) -> tuple[bool, str]:
+    """Show one digit and its answer. Return whether it is right, and what to try next."""
+    line = Line("starting the server")
+    with wait_until_ready(server, line) as channel:
+        line.end(duration(line.seconds))
+        line = Line(f"sending a handwritten {digit}")
+        image = (IMAGES / f"digit-{digit}.f32").read_bytes()
+        best = classify(channel, image)
+        line.end(duration(line.seconds))
+    pixels = struct.unpack(f"<{SIDE * SIDE}f", image)
+    print(f"\n{drawing(pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
+    is_right = best[0].label == LABELS.read_text(encoding="utf-8").split()[digit]
+    print("The server is right." if is_right else f"The server is wrong: this is a {digit}.")
+    return is_right, further_calls(digit, pixels, server.address())
+
+
+def run(digit: int, port: int, *, stop_after: bool) -> int:
+    with Server(port) as server:
+        is_right, next_steps = demonstrate(server, digit)
+        if not stop_after:
+            print(next_steps)
+            print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
+            wait_for_interrupt(server)
+        code = server.stop()
+    if code != 0:
+        raise DemonstrationError(f"the server ended with exit code {code}")
+    return 0 if is_right else 1
+
+
+def wait_for_interrupt(server: Server) -> None:
+    """Return when somebody asks us to stop. Raise `DemonstrationError` if the server ends first."""
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        print("\nStopping.", flush=True)
+    else:
+        server.check_alive()
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    chosen = parser().parse_args(arguments)
+    # Whoever stops us by a signal gets no server left behind either.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        return run(chosen.digit, chosen.grpc_port, stop_after=chosen.exit)
+    except DemonstrationError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
