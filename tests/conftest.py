@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.server_process import EXAMPLE_REPOSITORY, ServerProcess
 
 

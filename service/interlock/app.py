@@ -39,6 +39,7 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.stream import StreamService
+from interlock.frontend.tls import CertificateError
 from interlock.frontend.transport import InFlight, Transport
 from interlock.frontend.unary import UnaryService
 from interlock.runtime import allocator
@@ -80,7 +81,7 @@ def serve(settings: Settings) -> int:
     try:
         server = Server(settings, logs, on_death=stop.die)
         server.start()
-    except StartError as error:
+    except (StartError, CertificateError) as error:
         log.error(str(error))  # noqa: TRY400 - the text is all there is to say
         return _FAILED
     code = server.run(stop)

@@ -33,7 +33,7 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.pb import model_config_pb2
-from interlock.runtime.clock import monotonic
+from interlock.runtime.clock import Clock, monotonic
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry, ServingTable
 from interlock.settings import GrpcSettings, LogSettings
@@ -183,6 +183,7 @@ def build(
     settings: GrpcSettings,
     *,
     add_hot_methods: Callable[[grpc.Server, Pools], None] = no_hot_methods,
+    clock: Clock = monotonic,
 ) -> Boundary:
     """Build a server on fakes; it is neither bound nor started."""
     table, state, control, logs = (
@@ -194,7 +195,7 @@ def build(
     delays: list[str] = []
     gate = Gate(state=state, restricted=settings.restricted)
     health = Health(table=table, state=state)
-    watch = HealthWatch(status_of=health.status_of, subscribe=state.subscribe, clock=monotonic)
+    watch = HealthWatch(status_of=health.status_of, subscribe=state.subscribe, clock=clock)
     servicer = Servicer(
         table=table, control=control, state=state, logs=logs, gate=gate, version=VERSION
     )
@@ -210,9 +211,11 @@ def build(
 
 
 @contextmanager
-def boundary(settings: GrpcSettings | None = None) -> Iterator[Boundary]:
+def boundary(
+    settings: GrpcSettings | None = None, *, clock: Clock = monotonic
+) -> Iterator[Boundary]:
     """Serve on a port of the loopback; at the end every call must have come back."""
-    made = build(settings or GrpcSettings(address="127.0.0.1", port=0))
+    made = build(settings or GrpcSettings(address="127.0.0.1", port=0), clock=clock)
     made.port = made.server.bind()
     made.server.start()
     try:
@@ -255,7 +258,7 @@ class Authority:
     def root(self) -> bytes:
         return self._certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, name: str) -> Issued:
+    def issue(self, name: str, *, days: int = 1) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(
             [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
@@ -264,7 +267,7 @@ class Authority:
             [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         )
         certificate = (
-            _builder(_name(name), self._name, key.public_key())
+            _builder(_name(name), self._name, key.public_key(), days=days)
             .add_extension(names, critical=False)
             .add_extension(usages, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -309,7 +312,7 @@ def _name(common: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, days: int = 1
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -318,6 +321,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + timedelta(days=days))
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
+
 from interlock.domain.config import ModelConfig, ModelFacts, TensorFacts
 from interlock.domain.config_rules import configure
 from interlock.domain.config_text import ConfigError
@@ -21,7 +22,7 @@ input [
     name: "x"
     data_type: TYPE_FP32
     dims: [ 3, -1 ]
-    reshape { shape: [ -1, 3 ] }
+    reshape { shape: [ 1, 3, -1 ] }
   },
   { name: 'ids' data_type: TYPE_INT64 dims: 1 reshape: { } }
 ]
@@ -31,8 +32,8 @@ dynamic_batching {
   default_queue_policy { timeout_action: DELAY }
   priority_queue_policy { key: 1 value: { max_queue_size: 3 } }
 }
-instance_group [ { count: 2 kind: KIND_CPU, rate_limiter { resources { name: "r" global: true } } } ]
-optimization { graph { level: -1 } cuda { graph_spec { input { key: "x" value { dim: [ 1 ] } } } } }
+instance_group [ { count: 2 kind: KIND_CPU, rate_limiter { resources { name: "r" count: 1 } } } ]
+optimization { graph { level: -1 } cuda { graph_spec { input { key: "x" value { dim: 1 } } } } }
 model_warmup { name: "two " "parts" batch_size: 1 inputs { key: "x" value { zero_data: true } } }
 parameters { key: "intra_op_thread_count" value { string_value: "1" } }
 model_metrics { metric_control { histogram_options { buckets: [ 0.5, 1e3, inf ] } } }

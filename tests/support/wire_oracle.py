@@ -25,14 +25,18 @@ CONTENTS = {
     "fp64_contents": ("FP64",),
     "bytes_contents": ("BYTES",),
 }
+DATATYPES = [datatype for group in CONTENTS.values() for datatype in group]
 ALREADY = "binary data was already supplied."
 
 
 def difference(message: bytes) -> str | None:
     """Say how we and protobuf read a message differently, `None` where we do not."""
     theirs = read_by_protobuf(message)
-    ours = read_by_us(message)
-    return None if ours == theirs else f"{message.hex()}\nprotobuf: {theirs}\nours:     {ours}"
+    for _ in range(2):  # what was read before is remembered
+        ours = read_by_us(message)
+        if ours != theirs:
+            return f"{message.hex()}\nprotobuf: {theirs}\nours:     {ours}"
+    return None
 
 
 def read_by_protobuf(message: bytes) -> Any:
@@ -117,7 +121,8 @@ def _our_parameter(value: Any) -> Any:
 
 
 def _datatypes(tensor: Any) -> list[str]:
-    return [tensor.datatype, *(datatype for group in CONTENTS.values() for datatype in group)]
+    """The declared one, and a third of the others: another third for every length of the name."""
+    return [tensor.datatype, *DATATYPES[len(tensor.name) % 3 :: 3]]
 
 
 def _our_contents(tensor: InputTensor) -> list[Any]:

@@ -284,24 +284,24 @@ def test_a_wrong_configuration_leaves_the_model_serving(
     assert answer_of(client, "kept") == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "config", "missing"),
+    [
+        ("sequences", 'backend: "identity" sequence_batching {}', "sequence_batching"),
+        ("several", 'platform: "ensemble" ensemble_scheduling { step [] }', "ensemble"),
+        ("strange", 'backend: "exotic"', "exotic"),
+    ],
+)
 def test_what_cannot_be_served_yet_says_what_is_missing(
-    repository: Repository, client: Client
+    repository: Repository, client: Client, model: str, config: str, missing: str
 ) -> None:
-    wanted = {
-        "sequences": 'backend: "identity" sequence_batching {}',
-        "ensemble": 'platform: "ensemble" ensemble_scheduling { step [] }',
-        "exotic": 'backend: "exotic"',
-    }
-    for model, config in wanted.items():
-        repository.add(model, config)
+    repository.add(model, config)
 
-        refusal = client.load_refusal(model)
+    refusal = client.load_refusal(model)
 
-        assert refusal.code in {"INVALID_ARGUMENT", "INTERNAL"}
-        assert {"sequences": "sequence", "ensemble": "ensemble", "exotic": "exotic"}[
-            model
-        ] in refusal.text.replace(f"'{model}'", "")
-        client.unload(model)
+    assert refusal.code in {"INVALID_ARGUMENT", "INTERNAL"}
+    assert missing in refusal.text
+    client.unload(model)
 
 
 PARAMETERS = pytest.mark.parametrize(
@@ -454,9 +454,22 @@ def test_a_reload_keeps_the_old_version_until_the_new_one_is_there(
 
     while not loading.done():
         versions.append(client.infer(request).model_version)
-        assert client.ready()
 
     loading.result()
     assert client.infer(request).model_version == "2"
     assert versions == sorted(versions)
     assert versions[0] == "1"
+
+
+def test_the_server_stays_ready_while_a_model_s_next_version_loads(
+    repository: Repository, client: Client
+) -> None:
+    """L0_lifecycle, reload: ready through the load, since version 1 answers."""
+    repository.identity("upgrade", versions=(1,))
+    client.load("upgrade")
+    repository.identity("upgrade", versions=(1, 2), parameters={"creation_delay_sec": "1"})
+    loading = client.stub.RepositoryModelLoad.future(load_request("upgrade"), timeout=30)
+    eventually(lambda: ("2", "LOADING", "") in rows(client, "upgrade"))
+
+    assert client.ready()
+    loading.result()

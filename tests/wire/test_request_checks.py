@@ -554,15 +554,11 @@ def test_the_first_of_two_faults_is_reported(client: Client, request_: Message, 
     assert client.infer_refusal(request_).text == text
 
 
-def test_a_decoupled_model_wants_a_stream(client: Client, server: WireServer) -> None:
+def test_a_decoupled_model_does_not_load_and_says_why(client: Client, server: WireServer) -> None:
     server.repository.identity("decoupled", extra="model_transaction_policy { decoupled: true }")
-    client.load("decoupled")
 
-    refusal = client.infer_refusal(
-        infer_request("decoupled", given("INPUT0", np.zeros(1, "<f4")), id="r")
-    )
+    refusal = client.load_refusal("decoupled")
 
-    assert refusal == (
-        "UNIMPLEMENTED",
-        "ModelInfer RPC doesn't support models with decoupled transaction policy",
-    )
+    assert refusal.code == "INVALID_ARGUMENT"
+    assert "model_transaction_policy { decoupled: true }" in refusal.text
+    client.unload("decoupled")

@@ -213,6 +213,8 @@ def test_a_request_that_is_cancelled_in_the_queue_is_a_failure(
     running = client.start(rows("patient", 1))
     waiting = client.start(rows("patient", 1))
     last = client.start(rows("patient", 1))
+    # On the same connection, and so behind the others: when it is answered, they have arrived.
+    client.infer(infer_request("idle", given("INPUT0", np.zeros(1, "<f4"))))
 
     waiting.cancel()
 

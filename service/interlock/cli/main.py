@@ -69,13 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return _dispatch(words, os.environ)
+        code = _dispatch(words, os.environ)
+        sys.stdout.flush()  # here, where a reader that has gone is not yet an error of the exit
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    return code
 
 
 def _dispatch(words: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -60,16 +60,10 @@ class ThreadExecutor:
     """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet."""
 
     def __init__(
-        self,
-        loader: Loader,
-        report: Callable[[Report], None],
-        *,
-        load_threads: int,
-        drain_notice_s: float = _DRAIN_NOTICE_S,
+        self, loader: Loader, report: Callable[[Report], None], *, load_threads: int
     ) -> None:
         self._loader = loader
         self._report = report
-        self._drain_notice_s = drain_notice_s
         self._loads = Workers("load", load_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
 
@@ -106,7 +100,7 @@ class ThreadExecutor:
             return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
 
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
-        while not served.leases.wait_empty(self._drain_notice_s):
+        while not served.leases.wait_empty(_DRAIN_NOTICE_S):
             log.warning(
                 "still draining",
                 model=key.model,

@@ -46,7 +46,9 @@ def _check_shape(config: pb.ModelConfig) -> None:
         raise ConfigError(
             f"must specify 'step' for ensemble '{config.name}'",
             hint='Write: ensemble_scheduling { step [ { model_name: "…" … } ] }',
-            field=("ensemble_scheduling",),
+            field=(
+                "ensemble_scheduling" if _is_set(config, "ensemble_scheduling") else "platform",
+            ),
         )
     for index, step in enumerate(config.ensemble_scheduling.step):
         for part in ("model_name", "input_map", "output_map"):

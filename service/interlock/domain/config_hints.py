@@ -84,6 +84,14 @@ class _Place:
 _Rule = Callable[[_Place], Finding | None]
 
 
+def _bad_text(place: _Place) -> Finding | None:
+    if not place.said.startswith("Couldn't parse string"):
+        return None
+    # The reader has gone on to the next word when it notices.
+    token = place.outline.before or place.token
+    return Finding(place.said, token, "A string holds UTF-8 text, also where it is escaped.")
+
+
 def _end(place: _Place) -> Finding | None:
     return None if place.token.text else _file_ends(place.outline)
 
@@ -307,7 +315,7 @@ def _string(place: _Place, field: FieldDescriptor) -> Finding:
     quote = token.text[0]
     if len(token.text) == 1 or not token.text.endswith(quote):
         return Finding("String missing ending quote.", token, place.write(_closed(token.text)))
-    return Finding(place.said, token, "Write a backslash in a string twice: \\\\")
+    return Finding(place.said, token)
 
 
 def _quoted_hint(place: _Place) -> str:
@@ -349,7 +357,16 @@ def _separator(place: _Place) -> Finding | None:
     return Finding(f'Expected "," or "]", got {place.shown}.', place.token, hint)
 
 
-_RULES: Final[tuple[_Rule, ...]] = (_end, _duplicate, _oneof, _name, _colon, _value, _separator)
+_RULES: Final[tuple[_Rule, ...]] = (
+    _bad_text,
+    _end,
+    _duplicate,
+    _oneof,
+    _name,
+    _colon,
+    _value,
+    _separator,
+)
 _SCALARS: Final[dict[int, Callable[[_Place, FieldDescriptor], Finding]]] = {
     FieldDescriptor.TYPE_BOOL: _bool,
     FieldDescriptor.TYPE_STRING: _string,

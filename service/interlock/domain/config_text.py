@@ -10,12 +10,14 @@ from typing import Final
 from google.protobuf import text_format
 
 from interlock.domain.config_hints import explain
-from interlock.domain.config_tokens import FieldPath, locate
+from interlock.domain.config_tokens import FieldPath, locate, tokens
 from interlock.domain.errors import InvalidRequestError
 from interlock.pb import model_config_pb2 as pb
 
 _WINDOW: Final = 120
 _POSITION: Final = re.compile(r"^\d+:\d+ : ")
+_ESCAPE: Final = re.compile(r"\\(?:x.?|[0-7]{1,3}|.)")
+_KNOWN_ESCAPE: Final = re.compile(r"""\\(?:[abfnrtv\\'"]|[0-3]?[0-7]{1,2}$|x[0-9a-fA-F])""")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -87,6 +89,7 @@ def parse(text: str, path: str) -> pb.ModelConfig:
     """Return what the text says, all of it; raise ConfigError where it is broken."""
     _refuse_undecoded(text, path)
     text = text.removeprefix("\ufeff")
+    _refuse_escapes(text, path)
     message = pb.ModelConfig()
     try:
         text_format.Parse(text, message)
@@ -129,6 +132,24 @@ def _refuse_undecoded(text: str, path: str) -> None:
         source=_SURROGATE.sub("\ufffd", _line(text, line)),
         hint="Save the file as UTF-8.",
     )
+
+
+def _refuse_escapes(text: str, path: str) -> None:
+    """Refuse what the C++ reader refuses, and what the one for Python reads as something else."""
+    for token in tokens(text):
+        if not token.is_string:
+            continue
+        for escape in _ESCAPE.finditer(token.text):
+            if not _KNOWN_ESCAPE.match(escape.group()):
+                raise ConfigError(
+                    f"failed to read text proto from {path}: Invalid escape sequence in string "
+                    "literal.",
+                    path=path,
+                    line=token.line,
+                    column=token.column + escape.start(),
+                    source=_line(text, token.line),
+                    hint="Write a backslash twice, and other characters as they are.",
+                )
 
 
 def _line(text: str, number: int) -> str:

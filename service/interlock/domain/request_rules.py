@@ -6,7 +6,7 @@ one that passed before takes a short way that looks at each input once.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Final
 
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 _ANY: Final = -1
 _MAX_INT64: Final = 2**63 - 1
-_SHAPES_KEPT: Final = 256
+_SHAPES_KEPT: Final = 1024
 
 _BATCH_NOTE: Final = (
     "NOTE: the first dimension is the batch size, which the model configuration does not list "
@@ -38,9 +38,9 @@ class _Fit:
     shape: Shape
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _InputRules:
-    """One input of the configuration. `fits` keeps the shapes that passed, never BYTES."""
+    """One input of the configuration."""
 
     name: str
     datatype: str
@@ -48,13 +48,6 @@ class _InputRules:
     dims: Shape
     reshape: Shape | None
     optional: bool
-    fits: dict[Shape, _Fit] = field(default_factory=dict)
-
-    def remember(self, shape: Shape, fit: _Fit) -> None:
-        # Any thread may come here: each step is one that the interpreter does not interrupt.
-        if len(self.fits) >= _SHAPES_KEPT:
-            self.fits.clear()
-        self.fits[shape] = fit
 
 
 class RequestRules:
@@ -65,8 +58,10 @@ class RequestRules:
         "_max_batch_size",
         "_model",
         "_outputs",
+        "_passed",
         "_required",
         "_reshapes",
+        "_reshapes_inputs",
         "reshapes_outputs",
     )
 
@@ -75,6 +70,9 @@ class RequestRules:
         self._max_batch_size = config.max_batch_size
         self._inputs = {tensor.name: _compiled(tensor) for tensor in config.inputs}
         self._outputs = frozenset(tensor.name for tensor in config.outputs)
+        # Name, datatype and shape of inputs that passed; not of BYTES, which are always counted.
+        self._passed: dict[tuple[str, str, Shape], _Fit] = {}
+        self._reshapes_inputs = any(tensor.reshape is not None for tensor in config.inputs)
         self._required = sum(not tensor.optional for tensor in config.inputs)
         self._reshapes = {
             tensor.name: (tensor.reshape, tensor.dims)
@@ -95,8 +93,9 @@ class RequestRules:
             _refuse_twice("output", (output.name for output in request.outputs), request)
 
     def check(self, request: InferRequest) -> None:
-        """Check names, batch size, datatypes, shapes and sizes; the data must be in its raw form.
+        """Check names, batch size, datatypes, shapes and sizes.
 
+        The data must be in its raw form, and the duplicates refused.
         From here on the batch size is set, and shapes are the backend's. Raise
         InvalidRequestError with the first fault.
         """
@@ -114,25 +113,29 @@ class RequestRules:
             return shape
         return shape[:batch] + _mapped(shape[batch:], inner, outer)
 
-    def _fits(self, request: InferRequest) -> bool:
+    # Flat, without a call: this is all that most requests need.
+    def _fits(self, request: InferRequest) -> bool:  # noqa: C901
         """Whether all of it is like what passed before: then take it, else change nothing."""
         inputs = request.inputs
         if len(inputs) != len(self._inputs):
             return False
-        fits = []
+        batch_size = 0
+        fits = self._passed
         for tensor in inputs:
-            rules = self._inputs.get(tensor.name)
-            if rules is None or rules.datatype != tensor.datatype:
-                return False
-            fit = rules.fits.get(tensor.shape)
+            fit = fits.get((tensor.name, tensor.datatype, tensor.shape))
             if fit is None or fit.size_bytes != len(tensor.data):
                 return False
-            fits.append(fit)
-        return self._outputs_exist(request) and _take(request, fits)
-
-    def _outputs_exist(self, request: InferRequest) -> bool:
-        outputs = self._outputs
-        return all([output.name in outputs for output in request.outputs])  # noqa: C419 twice as fast
+            if batch_size and fit.batch_size != batch_size:
+                return False
+            batch_size = fit.batch_size
+        for output in request.outputs:
+            if output.name not in self._outputs:
+                return False
+        request.batch_size = batch_size or 1
+        if self._reshapes_inputs:
+            for tensor in inputs:
+                tensor.shape = fits[tensor.name, tensor.datatype, tensor.shape].shape
+        return True
 
     def _check_slowly(self, request: InferRequest) -> None:
         for output in request.outputs:
@@ -223,9 +226,14 @@ class RequestRules:
         else:
             self._check_size(tag, rules, tensor, count)
             if batch or self._max_batch_size == 0:
-                fit = _Fit(len(tensor.data), batch[0] if batch else 1, shape)
-                rules.remember(tensor.shape, fit)
+                self._remember(tensor, _Fit(len(tensor.data), batch[0] if batch else 1, shape))
         tensor.shape = shape
+
+    def _remember(self, tensor: InputTensor, fit: _Fit) -> None:
+        # Any thread may come here: a request that finds half of this takes the long way.
+        if len(self._passed) >= _SHAPES_KEPT:
+            self._passed = {}
+        self._passed[tensor.name, tensor.datatype, tensor.shape] = fit
 
     def _check_dims(self, tag: str, rules: _InputRules, tensor: InputTensor, dims: Shape) -> None:
         matches = len(dims) == len(rules.dims)
@@ -293,17 +301,6 @@ def _compiled(tensor: TensorConfig) -> _InputRules:
         reshape=tensor.reshape,
         optional=tensor.optional,
     )
-
-
-def _take(request: InferRequest, fits: Sequence[_Fit]) -> bool:
-    batch_size = fits[0].batch_size if fits else 1
-    for fit in fits:
-        if fit.batch_size != batch_size:
-            return False
-    request.batch_size = batch_size
-    for tensor, fit in zip(request.inputs, fits, strict=True):
-        tensor.shape = fit.shape
-    return True
 
 
 def _refuse_twice(kind: str, names: Iterable[str], request: InferRequest) -> None:

@@ -56,15 +56,15 @@ def admit(
     """
     if request.parameters:
         _take_parameters(request)
-    rules = served.rules
-    rules.refuse_duplicates(request)
+    if len(request.inputs) > 1 or len(request.outputs) > 1:
+        served.rules.refuse_duplicates(request)
     if forwarded:
         _forward(request, forwarded)
     _gather(request, raw)
     for output in request.outputs:
         if output.parameters:
             _take_output_parameters(output)
-    rules.check(request)
+    served.rules.check(request)
 
 
 def is_costly(request: InferRequest, raw: list[memoryview], served: ServedModel) -> bool:  # noqa: ARG001 what a later rule needs is there

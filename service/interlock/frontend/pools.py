@@ -15,11 +15,13 @@ import grpc
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_QUICK_THREADS: Final = 8
+_QUICK_THREADS: Final = 32
+_QUICK_CALLS: Final = 1024
 _REPOSITORY_THREADS: Final = 16
 _REPOSITORY_CALLS: Final = 64
 _INTROSPECTION_CALLS: Final = 8
 _FALLBACK_THREADS: Final = 256
+_REFUSAL_THREADS: Final = 2
 
 
 class BoundedPool(ThreadPoolExecutor):
@@ -58,6 +60,16 @@ class BoundedPool(ThreadPoolExecutor):
             self._taken -= 1
 
 
+def _quick() -> BoundedPool:
+    return BoundedPool(
+        "grpc-quick",
+        # Our part of such a call never blocks, but grpcio waits here for its message to arrive.
+        threads=_QUICK_THREADS,
+        calls=_QUICK_CALLS,
+        sentence=f"{_QUICK_CALLS} calls are under way or waiting: try again later",
+    )
+
+
 def _repository() -> BoundedPool:
     return BoundedPool(
         "grpc-repository",
@@ -80,9 +92,7 @@ def _introspection() -> BoundedPool:
 class Pools:
     """Every pool of the public server. None of them starts a thread before it has work."""
 
-    quick: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_QUICK_THREADS, "grpc-quick")
-    )
+    quick: BoundedPool = field(default_factory=_quick)
     """Health, metadata, statistics, index, settings: nothing that blocks."""
     repository: BoundedPool = field(default_factory=_repository)
     """Loads and unloads, each of which holds a thread until it is done."""
@@ -92,10 +102,15 @@ class Pools:
         default_factory=lambda: ThreadPoolExecutor(_FALLBACK_THREADS, "grpc-fallback")
     )
     """ModelInfer and ModelStreamInfer where the completion queue cannot be used."""
+    refusal: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_REFUSAL_THREADS, "grpc-refusal")
+    )
+    """Says no for a pool that is full."""
 
     def close(self) -> None:
         """Start nothing more. Does not wait: a load may hang."""
-        for pool in (self.quick, self.repository, self.introspection, self.fallback):
+        pools = (self.quick, self.repository, self.introspection, self.fallback, self.refusal)
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -103,32 +118,28 @@ class RefuseWhenFull(grpc.ServerInterceptor):  # type: ignore[misc]  # grpcio ha
     """Answers RESOURCE_EXHAUSTED for a method whose pool is full.
 
     grpcio asks on its serving thread, the only one that submits, so that nothing comes
-    between the question and the submission. The refusal itself runs in the quick pool.
+    between the question and the submission. The refusal runs in the server's own pool.
     """
 
-    def __init__(
-        self, bounded: Mapping[str, BoundedPool], handlers: Mapping[str, grpc.RpcMethodHandler]
-    ) -> None:
-        self._bounded = bounded
-        self._refusals = {
-            method: _refusal(handlers[method], pool.sentence) for method, pool in bounded.items()
-        }
+    def __init__(self, pools: Mapping[str, BoundedPool]) -> None:
+        self._pools = pools
+        self._refusals = {method: _refusal(pool.sentence) for method, pool in pools.items()}
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        pool = self._bounded.get(handler_call_details.method)
+        pool = self._pools.get(handler_call_details.method)
         if pool is None or not pool.full:
             return continuation(handler_call_details)
         return self._refusals[handler_call_details.method]
 
 
-def _refusal(handler: grpc.RpcMethodHandler, sentence: str) -> grpc.RpcMethodHandler:
-    def refuse(_request: object, context: grpc.ServicerContext) -> None:
+def _refusal(sentence: str) -> grpc.RpcMethodHandler:
+    """Return a handler that ends a call of any kind, and does not wait for its message."""
+
+    def refuse(_messages: object, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
 
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return grpc.stream_stream_rpc_method_handler(refuse)

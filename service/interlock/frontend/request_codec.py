@@ -68,7 +68,8 @@ _UINT64: Final = 0x28
 _read_double: Final = Struct("<d").unpack_from
 
 _MEMO_ENTRIES: Final = 1024
-_MEMO: Final = 257  # Longer ones are not kept.
+_MEMO: Final = 257  # Longer ones are not kept,
+_MEMO_DEPTH: Final = 1  # nor what is deeper in the message, where less may be nested.
 _Frozen = MappingProxyType[str, ParameterValue | None]
 _InputFields = tuple[
     str, str, tuple[int, ...], bytes, tuple[memoryview, ...] | None, _Frozen | None
@@ -134,7 +135,11 @@ def _parse(  # noqa: C901, PLR0912, PLR0915
         elif tag == _MODEL_VERSION:
             model_version = _text(message, start, position)
         elif tag == _PARAMETERS:
-            _parse_parameter(message, start, position, parameters, depth=1)
+            entry = _entries_seen.get(message[start:position]) if position - start < _MEMO else None
+            if entry is None:
+                _parse_parameter(message, start, position, parameters, depth=1)
+            else:
+                parameters[entry[0]] = entry[1]
     # Admission refuses what is None before anybody else sees the parameters.
     set_parameters = cast("dict[str, ParameterValue]", parameters)
     return InferRequest(model_name, model_version, request_id, set_parameters, inputs, outputs), raw
@@ -203,10 +208,6 @@ def _parse_parameter(
     message: bytes, start: int, stop: int, parameters: Parameters, *, depth: int
 ) -> None:
     """Add one entry of a parameter map; `depth` is that of the entry."""
-    known = _entries_seen.get(message[start:stop]) if stop - start < _MEMO else None
-    if known is not None:
-        parameters[known[0]] = known[1]
-        return
     key = ""
     value: ParameterValue | None = None
     whole = True
@@ -220,7 +221,7 @@ def _parse_parameter(
     if not whole:
         return  # upb takes an entry with an unknown field for unknown as a whole.
     parameters[key] = value
-    if stop - start < _MEMO:
+    if depth == _MEMO_DEPTH and stop - start < _MEMO:
         _remember(_entries_seen, message[start:stop], (key, value))
 
 

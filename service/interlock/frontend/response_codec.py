@@ -43,6 +43,7 @@ _INFER_RESPONSE: Final = b"\x12"
 
 _pack_double: Final = Struct("<d").pack
 _ONE_BYTE: Final = tuple(bytes((number,)) for number in range(MORE))
+_TWO_BYTES: Final = MORE * MORE
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 _FINAL_RESPONSE: Final = "triton_final_response"
@@ -65,23 +66,27 @@ def encode_response(
         outputs = _reshaped(model, outputs)
     if request.outputs:
         outputs = _requested(request, model, outputs)
-    head = [_of_version(model)]
+    parts: list[Buffer] = [_of_version(model)]
     if request.id:
-        head.append(_text(_ID, request.id))
-    if response.parameters:
-        head.append(_parameters(response.parameters))
-    if streaming:
-        head.append(_FINAL)
+        parts.append(_text(_ID, request.id))
+    if streaming or response.parameters:
+        parts += (_parameters(response.parameters), _FINAL if streaming else b"")
     tensors: list[Buffer] = []
     tensor_bytes = 0
     for output in outputs:
-        head.append(_description(output))
+        parts.append(_description(output))
         data = output.data
         # A view may be of elements wider than a byte.
         size = data.nbytes if type(data) is memoryview else len(data)
         tensor_bytes += size
         tensors += (_RAW + _varint(size), data)
-    return _join(head, tensors, tensor_bytes, streaming=streaming)
+    size = tensor_bytes + sum(map(len, parts)) + sum(map(len, tensors[::2]))
+    if streaming:
+        parts.insert(0, _INFER_RESPONSE + _varint(size))
+        size += len(parts[0])
+    if size > MAX_RESPONSE_BYTES:
+        raise _too_large(size)
+    return b"".join(parts + tensors)
 
 
 def encode_stream_error(
@@ -104,23 +109,17 @@ def encode_stream_error(
     return _text(_ERROR_MESSAGE, message) + _INFER_RESPONSE + _varint(len(inner)) + inner
 
 
-def _join(head: list[bytes], tensors: list[Buffer], tensor_bytes: int, *, streaming: bool) -> bytes:
-    start = b"".join(head)
-    size = len(start) + tensor_bytes + sum(map(len, tensors[::2]))
-    if streaming:
-        start = b"".join((_INFER_RESPONSE, _varint(size), start))
-        size += len(start)
-    if size > MAX_RESPONSE_BYTES:
-        raise InvalidRequestError(
-            f"Response has byte size {size} which exceeds gRPC's byte size limit "
-            f"{MAX_RESPONSE_BYTES}."
-        )
-    return b"".join((start, *tensors))
+def _too_large(size: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"Response has byte size {size} which exceeds gRPC's byte size limit {MAX_RESPONSE_BYTES}."
+    )
 
 
 def _varint(number: int) -> bytes:
     if number < MORE:
         return _ONE_BYTE[number]
+    if number < _TWO_BYTES:
+        return bytes((number & 0x7F | MORE, number >> 7))
     encoded = bytearray()
     while number >= MORE:
         encoded.append(number & 0x7F | MORE)

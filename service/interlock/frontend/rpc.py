@@ -7,7 +7,7 @@ the same for all and stands here once.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
 import structlog
@@ -45,9 +45,10 @@ def pool_of(handler: grpc.RpcMethodHandler) -> ThreadPoolExecutor | None:
     return pool
 
 
-def abort(context: grpc.ServicerContext, error: ServiceError) -> None:
-    """End the call with the status of the error. Does not return: grpcio raises."""
+def abort(context: grpc.ServicerContext, error: ServiceError) -> NoReturn:
+    """End the call with the status of the error."""
     context.abort(code_of(error), text_of(error))
+    raise AssertionError("grpcio's abort raises")
 
 
 class Guard:
@@ -98,7 +99,6 @@ class Guard:
                 refused = InternalError(f"internal error: {type(error).__name__}")
             # Outside of the clauses above: grpcio's abort raises a bare Exception.
             abort(context, refused)
-            raise AssertionError
 
         return call
 

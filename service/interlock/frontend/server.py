@@ -58,8 +58,8 @@ class GrpcServer:
         # Before anything that holds a port: a certificate that is wrong is an error to start.
         self._credentials = server_credentials(settings.tls)
         self.server = grpc.server(
-            self.pools.quick,
-            interceptors=(_bounds(services),),
+            self.pools.refusal,
+            interceptors=(RefuseWhenFull(_bounds(services)),),
             options=server_options(settings),
         )
         for service in services:
@@ -135,31 +135,31 @@ def _add(server: grpc.Server, service: Service) -> None:
     server.add_registered_method_handlers(service.name, handlers)
 
 
-def _bounds(services: Sequence[Service]) -> RefuseWhenFull:
-    bounded: dict[str, BoundedPool] = {}
-    handlers: dict[str, grpc.RpcMethodHandler] = {}
-    for service in services:
-        for method, handler in service.handlers.items():
-            pool = pool_of(handler)
-            if isinstance(pool, BoundedPool):
-                bounded[f"/{service.name}/{method}"] = pool
-                handlers[f"/{service.name}/{method}"] = handler
-    return RefuseWhenFull(bounded, handlers)
+def _bounds(services: Sequence[Service]) -> dict[str, BoundedPool]:
+    """Return which pool bounds which method, by its full name."""
+    pools = {
+        f"/{service.name}/{method}": pool_of(handler)
+        for service in services
+        for method, handler in service.handlers.items()
+    }
+    return {method: pool for method, pool in pools.items() if isinstance(pool, BoundedPool)}
 
 
 def _why_not(settings: GrpcSettings) -> str:
     """Say why a port cannot be had, which gRPC does not tell: try it once more by hand."""
     target = listen_target(settings)
+    if target.startswith(_UNIX):
+        return f"cannot listen on '{target}'"
     family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
-    with socket.socket(family) as probe:
-        # As gRPC does: a port whose last connections have just ended is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family) as probe:
+            # As gRPC does: a port whose last connections have just ended is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((settings.address, settings.port))
             probe.listen()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                # The blank at the end is Triton's.
-                return f"Socket '{target}' already in use "
-            return f"cannot listen on '{target}': {error.strerror or error}"
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            # The blank at the end is Triton's.
+            return f"Socket '{target}' already in use "
+        return f"cannot listen on '{target}': {error.strerror or error}"
     return f"cannot listen on '{target}'"

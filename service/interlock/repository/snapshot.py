@@ -144,7 +144,9 @@ def _subdirectories(directory: Path) -> Iterator[str]:
 def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
     try:
         folders = sorted(_subdirectories(directory))
-    except PermissionError as error:
+    except FileNotFoundError:
+        raise
+    except OSError as error:
         raise InvalidRequestError(
             f"failed to read model directory {directory}: {error.strerror}"
         ) from error

@@ -23,13 +23,6 @@ def _iso(now: datetime) -> str:
     return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z"
 
 
-def _word(value: object) -> str:
-    text = str(value)
-    if text and text.isprintable() and not set(text) & set(' "='):
-        return text
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _one_line(text: str) -> str:
     if text.isprintable():
         return text
@@ -37,6 +30,13 @@ def _one_line(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text.rstrip()
     )
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    if text and text.isprintable() and not set(text) & set(' "='):
+        return text
+    return _one_line(json.dumps(text, ensure_ascii=False))
 
 
 def json_line(now: datetime, level: str, event: str, values: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from interlock.control.workers import Workers
 
@@ -74,15 +75,15 @@ def test_threads_have_numbered_names_and_end_when_there_is_nothing_to_do() -> No
 def test_what_waits_can_be_given_up_and_what_runs_goes_on() -> None:
     workers = Workers("given-up", 1)
     running = Gate()
-    told: list[str] = []
+    told: list[int] = []
     tasks: list[Callable[[], None]] = [running, Gate(), Gate()]
     for number, task in enumerate(tasks):
-        workers.submit(task, dropped=lambda number=number: told.append(f"dropped {number}"))
+        workers.submit(task, dropped=partial(told.append, number))
     assert running.begun.wait(30)
 
     workers.drop_waiting()
     running.open.set()
 
     assert running.ended.wait(30)
-    assert told == ["dropped 1", "dropped 2"]
+    assert told == [1, 2]
     wait_until_gone("given-up")

@@ -19,15 +19,15 @@ def small_pool() -> BoundedPool:
 def test_a_pool_is_full_until_one_of_its_calls_has_ended() -> None:
     go = threading.Event()
     with small_pool() as pool:
-        first = pool.submit(go.wait, TIMEOUT_S)
-        assert not pool.full
-        second = pool.submit(go.wait, TIMEOUT_S)
-        assert pool.full
+        fullness = [pool.full]
+        calls = []
+        for _ in range(2):
+            calls.append(pool.submit(go.wait, TIMEOUT_S))
+            fullness.append(pool.full)
 
         go.set()
-        assert first.result(TIMEOUT_S)
-        assert second.result(TIMEOUT_S)
-    assert not pool.full
+        assert all(call.result(TIMEOUT_S) for call in calls)
+    assert [*fullness, pool.full] == [False, False, True, False]
 
 
 def test_a_call_that_is_dropped_before_it_runs_makes_room() -> None:
@@ -62,18 +62,14 @@ def test_a_call_that_fails_makes_room() -> None:
     assert not pool.full
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_full_pool_is_told_as_resource_exhausted(*, streaming: bool) -> None:
+def test_a_full_pool_is_told_as_resource_exhausted() -> None:
     go = threading.Event()
-    make = (
-        grpc.stream_stream_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
-    )
-    handler = make(lambda _request, _context: None)
+    handler = grpc.unary_unary_rpc_method_handler(lambda _request, _context: None)
+    details = SimpleNamespace(method=METHOD)
     aborted: list[tuple[grpc.StatusCode, str]] = []
     context = SimpleNamespace(abort=lambda *status: aborted.append(status))
     with small_pool() as pool:
-        interceptor = RefuseWhenFull({METHOD: pool}, {METHOD: handler})
-        details = SimpleNamespace(method=METHOD)
+        interceptor = RefuseWhenFull({METHOD: pool})
         assert interceptor.intercept_service(lambda _details: handler, details) is handler
         pool.submit(go.wait, TIMEOUT_S)
         pool.submit(go.wait, TIMEOUT_S)
@@ -81,25 +77,22 @@ def test_a_full_pool_is_told_as_resource_exhausted(*, streaming: bool) -> None:
         refusal = interceptor.intercept_service(lambda _details: handler, details)
 
         assert refusal is not None
-        assert refusal.request_streaming is refusal.response_streaming is streaming
-        (refusal.stream_stream if streaming else refusal.unary_unary)(b"", context)
+        refusal.stream_stream(iter(()), context)
         go.set()
     assert aborted == [(grpc.StatusCode.RESOURCE_EXHAUSTED, "two at once are enough")]
 
 
 def test_a_method_without_a_bound_is_never_refused() -> None:
-    interceptor = RefuseWhenFull({}, {})
+    handler = grpc.unary_unary_rpc_method_handler(lambda _request, _context: None)
+    details = SimpleNamespace(method=METHOD)
 
-    assert (
-        interceptor.intercept_service(lambda _details: "next", SimpleNamespace(method="/s/N"))
-        == "next"
-    )
+    assert RefuseWhenFull({}).intercept_service(lambda _details: handler, details) is handler
 
 
 def test_closed_pools_take_nothing_more() -> None:
     pools = Pools()
     pools.close()
 
-    for pool in (pools.quick, pools.repository, pools.introspection, pools.fallback):
+    for pool in (pools.quick, pools.repository, pools.introspection, pools.fallback, pools.refusal):
         with pytest.raises(RuntimeError):
             pool.submit(print)

@@ -10,11 +10,15 @@ from tests.support.boundary import loaded
 def test_every_number_is_in_its_field() -> None:
     served = loaded("m", 7)
     statistics = served.statistics
-    statistics.record_success(4, 100, 10, 20, 30, 40)
-    statistics.record_success(2, 50, 1, 2, 3, 4)
-    statistics.record_failure(9)
-    statistics.record_execution(4, 20, 30, 40)
-    statistics.record_execution(2, 2, 3, 4)
+    statistics.record_success(
+        batch_size=4, request_ns=100, queue_ns=10, input_ns=20, infer_ns=30, output_ns=40
+    )
+    statistics.record_success(
+        batch_size=2, request_ns=50, queue_ns=1, input_ns=2, infer_ns=3, output_ns=4
+    )
+    statistics.record_failure(request_ns=9)
+    statistics.record_execution(batch_size=4, input_ns=20, infer_ns=30, output_ns=40)
+    statistics.record_execution(batch_size=2, input_ns=2, infer_ns=3, output_ns=4)
 
     message = json_format.MessageToDict(encode_statistics(served), preserving_proto_field_name=True)
 

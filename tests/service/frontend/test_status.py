@@ -71,3 +71,8 @@ def test_a_text_that_no_trailer_holds_is_cut(character: str, kept: int) -> None:
 
 def test_a_file_name_that_is_no_text_can_be_sent() -> None:
     assert text_of(InvalidRequestError("no file 'a\udcff'")) == "no file 'a?'"
+
+
+def test_only_our_own_errors_have_a_status() -> None:
+    with pytest.raises(TypeError, match=r"^KeyError is not a ServiceError$"):
+        code_of(KeyError("x"))  # type: ignore[arg-type]  # what a careless caller might do

@@ -101,3 +101,14 @@ def test_a_wrong_certificate_is_an_error_at_start(files: CertificateFiles) -> No
 
     with pytest.raises(CertificateError, match="holds no PEM certificate"):
         server_credentials(settings)
+
+
+def test_an_expired_certificate_is_used_and_warned_of(files: CertificateFiles) -> None:
+    files.write(AUTHORITY.issue("late", days=-1), AUTHORITY.root)
+
+    with structlog.testing.capture_logs() as logs:
+        assert of(files).load() is not None
+
+    assert [(line["event"], line["file"]) for line in logs] == [
+        ("a certificate has expired", str(files.cert))
+    ]

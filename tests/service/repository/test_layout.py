@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from interlock.domain.errors import InvalidRequestError
 from interlock.repository.layout import (
     check_model_name,

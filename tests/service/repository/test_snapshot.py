@@ -1,6 +1,9 @@
-from pathlib import Path
+import os
+import shutil
+from pathlib import Path, PosixPath
 
 import pytest
+
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository.snapshot import distinct_roots, read_model, read_repository
 
@@ -101,6 +104,33 @@ def test_a_link_to_a_directory_is_a_model(root: Path, tmp_path: Path) -> None:
     (root / "linked").symlink_to(add(tmp_path, "elsewhere", "1"))
 
     assert read_repository([root]).models["linked"].versions == (1,)
+
+
+class Vanishing(PosixPath):
+    """A root whose model `gone` goes away between the listing and the reading."""
+
+    def __truediv__(self, name: str | os.PathLike[str]) -> "Vanishing":
+        path = super().__truediv__(name)
+        if name == "gone":
+            shutil.rmtree(str(path))
+        return path
+
+
+def test_a_model_that_goes_away_meanwhile_costs_that_model_only(root: Path) -> None:
+    add(root, "m")
+    add(root, "gone")
+
+    snapshot = read_repository([Vanishing(root)])
+
+    assert list(snapshot.models) == ["m"]
+    assert snapshot.problems == {}
+
+
+def test_a_model_that_goes_away_meanwhile_is_not_found(root: Path) -> None:
+    add(root, "gone")
+
+    with pytest.raises(NotFoundError):
+        read_model([Vanishing(root)], "gone")
 
 
 def test_a_root_that_cannot_be_listed_is_a_problem_and_not_empty(

@@ -1,5 +1,6 @@
 import pytest
 from hypothesis import given, strategies as st
+
 from interlock.domain.config import VersionPolicy, VersionPolicyKind as Kind
 from interlock.repository.version_policy import Selection, select
 

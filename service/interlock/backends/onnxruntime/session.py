@@ -94,5 +94,8 @@ def open_session(
 
 
 def share_pool(intra_op_threads: int, inter_op_threads: int) -> None:
-    """Size the pool that sessions with `Pools.shared` use. Before the first of them."""
+    """Make the pool that sessions with `Pools.shared` use.
+
+    From then on the runtime refuses sessions with a pool of their own.
+    """
     ort.set_global_thread_pool_sizes(intra_op_threads, inter_op_threads)

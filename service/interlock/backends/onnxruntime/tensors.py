@@ -5,6 +5,7 @@ runtime reads them in place. An array that the runtime returns is handed on as a
 keeps the runtime's memory alive.
 """
 
+import re
 from collections.abc import Callable
 from math import prod
 from typing import Final
@@ -22,6 +23,7 @@ BF16: Final = "BF16"
 # The number of BFLOAT16 in ONNX's TensorProto.DataType.
 ONNX_BFLOAT16: Final = 16
 
+_TENSOR: Final = re.compile(r"(?:optional\()?tensor\((\w+)\)+")
 _WIRE: Final = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -48,8 +50,8 @@ def wire_datatype(onnx_type: str) -> str | None:
 
     `None` for what the protocol cannot carry.
     """
-    inner = onnx_type.removeprefix("optional(")
-    return _WIRE.get(inner.removeprefix("tensor(").rstrip(")")) if "tensor(" in inner[:7] else None
+    match = _TENSOR.fullmatch(onnx_type)
+    return _WIRE.get(match[1]) if match is not None else None
 
 
 def facts_of(node: ort.NodeArg) -> TensorFacts | None:

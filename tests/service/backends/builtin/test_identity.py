@@ -1,5 +1,6 @@
 """The identity backend: what it gives back, what it refuses, how long it takes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def config(
     outputs: tuple[TensorConfig, ...] = (TensorConfig("OUTPUT0", "FP32", (-1,)),),
     *,
     max_batch_size: int = 0,
-    **parameters: str,
+    parameters: Mapping[str, str] | None = None,
 ) -> ModelConfig:
     return ModelConfig(
         "m",
@@ -28,13 +29,13 @@ def config(
         inputs=inputs,
         outputs=outputs,
         max_batch_size=max_batch_size,
-        parameters=parameters,
+        parameters=parameters or {},
     )
 
 
-def pair(datatype: str, dims: tuple[int, ...], **options: bool) -> ModelConfig:
+def pair(datatype: str, dims: tuple[int, ...], *, optional: bool = False) -> ModelConfig:
     return config(
-        (TensorConfig("INPUT0", datatype, dims, **options),),
+        (TensorConfig("INPUT0", datatype, dims, optional=optional),),
         (TensorConfig("OUTPUT0", datatype, dims),),
     )
 
@@ -157,7 +158,9 @@ def test_the_execution_delay_grows_with_the_instance(
     index: int, multiplier: str, slept: float
 ) -> None:
     clock = Clock()
-    slow = config(execute_delay_ms="200", instance_wise_delay_multiplier=multiplier)
+    slow = config(
+        parameters={"execute_delay_ms": "200", "instance_wise_delay_multiplier": multiplier}
+    )
     instance = opened(slow, clock).make_instance(slow, name="m_0", index=index)
 
     result = instance.run([request()])
@@ -170,7 +173,7 @@ def test_the_execution_delay_grows_with_the_instance(
 
 def test_the_creation_delay_is_served_once_when_the_model_is_opened() -> None:
     clock = Clock()
-    slow = config(creation_delay_sec="3")
+    slow = config(parameters={"creation_delay_sec": "3"})
 
     opened(slow, clock).make_instance(slow, name="m_0", index=0)
 
@@ -248,7 +251,7 @@ def test_inputs_and_outputs_that_do_not_pair_are_refused(
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
 def test_a_delay_that_is_no_number_is_refused(key: str, text: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        opened(config(**{key: text}))
+        opened(config(parameters={key: text}))
 
     assert str(caught.value) == (
         f"parameter '{key}' of model 'm' must be a number, 0 or more, got '{text}'"

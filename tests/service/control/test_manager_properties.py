@@ -1,0 +1,176 @@
+"""The manager under random wishes, reports and failures: what holds after every step."""
+
+from collections.abc import Mapping
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    precondition,
+    rule,
+)
+
+from interlock.control.lifecycle import Phase
+from interlock.control.planner import plan
+from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Unloaded
+from interlock.control.wishes import LoadWish, UnloadAll, UnloadWish
+from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.ids import GenerationKey, ModelName
+from interlock.serving.served_model import ServedModel
+from tests.support.control import World, polled, served
+
+models = st.sampled_from(["m", "n"])
+contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
+picks = st.integers(0, 7)
+
+
+class Reconciling(RuleBasedStateMachine):
+    """Messages arrive in any order, several may wait for one step."""
+
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.manager = self.world.manager
+        self.alive: set[GenerationKey] = set()
+        self.leased: list[ServedModel] = []
+        self.wishes: list[LoadWish | UnloadWish] = []
+        self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
+
+    @rule(model=models, content=contents)
+    def wish(self, model: str, content: Mapping[int, str]) -> None:
+        wish = LoadWish(polled(*content.items(), model=model))
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(model=models)
+    def wish_for_nothing(self, model: str) -> None:
+        wish = UnloadWish(ModelName(model))
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @precondition(lambda self: self.world.executor.loading)
+    @rule(pick=picks, fate=st.sampled_from(["built", "built", "failed", "dropped"]))
+    def a_load_ends(self, pick: int, fate: str) -> None:
+        key = self._pick(self.world.executor.loading, pick)
+        del self.world.executor.loading[key]
+        if fate == "built":
+            self.alive.add(key)
+            self.world.inbox.put(Loaded(key, served(key)))
+        elif fate == "failed":
+            self.world.inbox.put(LoadFailed(key, InternalError("broken")))
+        else:
+            self.world.inbox.put(LoadDropped(key))
+
+    @precondition(lambda self: self._empty_and_draining())
+    @rule(pick=picks)
+    def a_drain_ends(self, pick: int) -> None:
+        key = self._pick(self._empty_and_draining(), pick)
+        self.world.executor.unloading[key] = self.world.executor.draining.pop(key)
+        self.world.inbox.put(Drained(key))
+
+    @precondition(lambda self: self.world.executor.unloading)
+    @rule(pick=picks)
+    def an_unload_ends(self, pick: int) -> None:
+        key = self._pick(self.world.executor.unloading, pick)
+        assert not any(model.key == key for model in self.leased)
+        del self.world.executor.unloading[key]
+        self.alive.remove(key)
+        self.world.inbox.put(Unloaded(key))
+
+    @rule(target=leases, model=models, version=st.sampled_from(["", "1", "2", "3"]))
+    def a_request_arrives(self, model: str, version: str) -> ServedModel | None:
+        try:
+            found = self.world.table.lease(model, version)
+        except ServiceError:
+            return None
+        self.leased.append(found)
+        return found
+
+    @rule(lease=consumes(leases))
+    def a_request_ends(self, lease: ServedModel | None) -> None:
+        if lease is not None:
+            self.leased.remove(lease)
+            lease.leases.give_back()
+
+    @rule()
+    def step(self) -> None:
+        self.manager.step()
+        self._nothing_good_was_lost()
+
+    @invariant()
+    def at_most_one_generation_of_a_version_is_shown(self) -> None:
+        shown = [key.version_key for key in self.world.shown]
+        assert len(shown) == len(set(shown))
+
+    @invariant()
+    def what_is_shown_is_what_is_ready(self) -> None:
+        ready = {
+            key
+            for unit in self.manager._units.values()
+            for key, phase in unit.actual.items()
+            if phase is Phase.READY
+        }
+        assert self.world.shown == ready
+
+    @invariant()
+    def nothing_drains_while_it_is_shown(self) -> None:
+        assert not self.world.shown & self.world.executor.draining.keys()
+        assert not self.world.shown & self.world.executor.unloading.keys()
+
+    @invariant()
+    def every_leased_version_is_loaded(self) -> None:
+        assert {model.key for model in self.leased} <= self.alive
+
+    @invariant()
+    def the_plan_on_its_own_result_is_empty(self) -> None:
+        if not self.world.inbox.wait(0):
+            for unit in self.manager._units.values():
+                assert plan(unit.aspired, unit.actual) == ()
+
+    def teardown(self) -> None:
+        for model in self.leased:
+            model.leases.give_back()
+        self.leased = []
+        farewell = UnloadAll()
+        self.world.inbox.put(farewell)
+        while self.world.inbox.wait(0):
+            self.manager.step()
+            self._end_everything()
+        assert farewell.outcome.done()
+        assert all(wish.outcome.done() for wish in self.wishes)
+        assert self.alive == set()
+        assert self.world.shown == set()
+
+    def _end_everything(self) -> None:
+        while self.world.executor.loading:
+            self.a_load_ends(0, "built")
+        while self.world.executor.draining:
+            self.a_drain_ends(0)
+        while self.world.executor.unloading:
+            self.an_unload_ends(0)
+
+    def _nothing_good_was_lost(self) -> None:
+        """What served and serves no longer made room for all that is aspired."""
+        shown: dict[ModelName, set[GenerationKey]] = {}
+        for key in self.world.shown:
+            shown.setdefault(key.model, set()).add(key)
+        for model, before in self.shown_before.items():
+            if before - shown.get(model, set()):
+                assert self.manager._units[model].aspired == shown.get(model, set())
+        self.shown_before = shown
+
+    def _empty_and_draining(self) -> Mapping[GenerationKey, ServedModel]:
+        draining = self.world.executor.draining
+        return {key: model for key, model in draining.items() if model.leases.count == 0}
+
+    def _pick(self, among: Mapping[GenerationKey, object], pick: int) -> GenerationKey:
+        keys = sorted(among)
+        return keys[pick % len(keys)]
+
+
+Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestReconciling = Reconciling.TestCase
