@@ -44,6 +44,7 @@ from interlock.frontend.transport import InFlight, Transport
 from interlock.frontend.unary import UnaryService
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
+from interlock.runtime.memory_budget import MemoryBudget
 from interlock.runtime.threads import OnDeath, pool
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
@@ -62,7 +63,7 @@ log = structlog.get_logger()
 _DONE: Final = 0
 _FAILED: Final = 1
 _NOTICE_S: Final = 1.0
-_DECODE_THREADS: Final = 2
+_PENDING_SHARE: Final = 4
 
 
 class StartError(Exception):
@@ -79,7 +80,9 @@ def serve(settings: Settings) -> int:
         log.warning(remark)
     stop = StopSignal()
     try:
-        server = Server(settings, logs, on_death=stop.die)
+        server = Server(
+            settings, logs, memory_bytes=host_checks.memory_bytes(limits), on_death=stop.die
+        )
         server.start()
     except (StartError, CertificateError) as error:
         log.error(str(error))  # noqa: TRY400 - the text is all there is to say
@@ -126,14 +129,16 @@ class StopSignal:
 class Server:
     """Every part of one server, and the order in which they start and stop."""
 
-    def __init__(self, settings: Settings, logs: LogState, *, on_death: OnDeath) -> None:
+    def __init__(
+        self, settings: Settings, logs: LogState, *, memory_bytes: int, on_death: OnDeath
+    ) -> None:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable()
         self._manager = build_manager(settings, self._table)
         self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
         self._in_flight = InFlight()
-        self._decode = pool("decode", _DECODE_THREADS)
+        self._decode = pool("decode", settings.grpc.infer_thread_count)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._unary, self._streams = build_hot_services(
             settings,
@@ -142,6 +147,7 @@ class Server:
             life=self._life,
             in_flight=self._in_flight,
             decode=self._decode,
+            memory_bytes=memory_bytes,
         )
         health = Health(table=self._table, state=self._life)
         self._transport: Transport
@@ -312,16 +318,28 @@ def build_hot_services(
     life: ServerLife,
     in_flight: InFlight,
     decode: ThreadPoolExecutor,
+    memory_bytes: int,
 ) -> tuple[UnaryService, StreamService]:
     pattern = settings.grpc.header_forward_pattern
     headers = HeaderForwarder(pattern) if pattern else None
     access = AccessLog.of(settings.logs.access_log)
+    budget = MemoryBudget(settings.grpc.max_pending_bytes or memory_bytes // _PENDING_SHARE)
     intake = Intake(table=table, state=life, gate=gate, decode=decode)
     unary = UnaryService(
-        intake=intake, gate=gate, headers=headers, in_flight=in_flight, access=access
+        intake=intake,
+        gate=gate,
+        headers=headers,
+        in_flight=in_flight,
+        budget=budget,
+        access=access,
     )
     stream = StreamService(
-        intake=intake, gate=gate, headers=headers, in_flight=in_flight, access=access
+        intake=intake,
+        gate=gate,
+        headers=headers,
+        in_flight=in_flight,
+        budget=budget,
+        access=access,
     )
     return unary, stream
 

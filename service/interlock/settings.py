@@ -166,6 +166,8 @@ class GrpcSettings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     keepalive: KeepaliveSettings = field(default_factory=KeepaliveSettings)
     infer_thread_count: int = 2
+    max_pending_bytes: int = 0
+    """Past so many bytes of unanswered requests nothing is received; 0: a quarter of the memory."""
     infer_response_compression_level: CompressionLevel = CompressionLevel.NONE
     header_forward_pattern: str = ""
     """RE2, partial match, case-insensitive; "" forwards nothing."""
@@ -179,6 +181,7 @@ class GrpcSettings:
                 f"--grpc-infer-thread-count must lie in {MIN_INFER_THREADS}..{MAX_INFER_THREADS},"
                 f" got {self.infer_thread_count}"
             )
+        _at_least(0, max_pending_bytes=self.max_pending_bytes)
         _check_categories(self.restricted)
 
     @property

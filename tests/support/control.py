@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interlock.control.executor import Executor
 from interlock.control.inbox import Inbox
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
@@ -92,6 +91,7 @@ class FakeRepository:
 class FakeExecutor:
     """Remembers what was started; a test reports how it ended."""
 
+    table: ServingTable
     loading: dict[GenerationKey, LoadJob] = field(default_factory=dict)
     draining: dict[GenerationKey, ServedModel] = field(default_factory=dict)
     unloading: dict[GenerationKey, ServedModel] = field(default_factory=dict)
@@ -102,6 +102,8 @@ class FakeExecutor:
         self.loading[job.key] = job
 
     def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
+        # Showing comes before draining: nobody can find it any more.
+        assert all(served not in entry.ready.values() for entry in self.table.entries.values())
         served.leases.close()
         self.draining[key] = served
 
@@ -127,9 +129,9 @@ class World:
 
     def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
         self.repository = repository or FakeRepository()
-        self.executor = FakeExecutor()
-        self.inbox: Inbox[Message] = Inbox()
         self.table = ServingTable()
+        self.executor = FakeExecutor(self.table)
+        self.inbox: Inbox[Message] = Inbox()
         self.clock = HandClock()
         self.manager = Manager(
             repository=self.repository,
@@ -245,6 +247,3 @@ class FakeLoader:
 
 def versions(*numbers: int, fingerprint: str = "a") -> Iterable[tuple[int, str]]:
     return [(number, fingerprint) for number in numbers]
-
-
-_: type[Executor] = FakeExecutor

@@ -29,7 +29,7 @@ class Catalog:
 
     def options_of(self, name: str) -> BackendOptions:
         """Return the options for one backend: its own over those of every backend."""
-        return {**self._options.get("", {}), **self._options.get(name, {})}
+        return _options_of(self._options, name)
 
     def find(self, name: str, *, model: str) -> Backend:
         """Return the backend that a model names. Raise InvalidRequestError where there is none."""
@@ -48,12 +48,15 @@ def built_in(options: Mapping[str, BackendOptions] | None = None) -> Catalog:
 
     `options` are those of `--backend-config`, by backend; "" stands for every backend.
     """
-    every = (options or {}).get("", {})
-    onnxruntime = {**every, **(options or {}).get("onnxruntime", {})}
+    given = options or {}
     return Catalog(
         {
             "identity": IdentityBackend(),
-            "onnxruntime": OnnxRuntimeBackend(onnxruntime),
+            "onnxruntime": OnnxRuntimeBackend(_options_of(given, "onnxruntime")),
         },
-        options,
+        given,
     )
+
+
+def _options_of(options: Mapping[str, BackendOptions], name: str) -> BackendOptions:
+    return {**options.get("", {}), **options.get(name, {})}

@@ -138,6 +138,11 @@ GRPC_INFER_THREAD_COUNT: Final = _number(
     "grpc-infer-thread-count", Group.GRPC, _GRPC.infer_thread_count,
     "threads that decode costly requests, 2 to 128",
 )  # fmt: skip
+MAX_PENDING_BYTES: Final = _number(
+    "max-pending-bytes", Group.GRPC, _GRPC.max_pending_bytes,
+    "receive no more while requests of so many bytes wait for their answers; 0 is a quarter of"
+    " the memory limit",
+)  # fmt: skip
 GRPC_COMPRESSION: Final = Flag(
     "grpc-infer-response-compression-level", Group.GRPC, read.choice(CompressionLevel),
     _GRPC.infer_response_compression_level, "none|low|medium|high",
@@ -255,6 +260,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     REUSE_GRPC_PORT,
     GRPC_TRANSPORT,
     GRPC_INFER_THREAD_COUNT,
+    MAX_PENDING_BYTES,
     GRPC_COMPRESSION,
     GRPC_HEADER_FORWARD_PATTERN,
     GRPC_RESTRICTED_PROTOCOL,

@@ -288,6 +288,7 @@ def _grpc(given: _Given) -> GrpcSettings:
         ),
         keepalive=_keepalive(given),
         infer_thread_count=given.one(table.GRPC_INFER_THREAD_COUNT),
+        max_pending_bytes=given.one(table.MAX_PENDING_BYTES),
         infer_response_compression_level=given.one(table.GRPC_COMPRESSION),
         header_forward_pattern=given.one(table.GRPC_HEADER_FORWARD_PATTERN),
         restricted=given.every(table.GRPC_RESTRICTED_PROTOCOL),

@@ -27,7 +27,7 @@ from interlock.control.actions import (
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
-from interlock.control.index import ModelView, index_entries, strictly_ready
+from interlock.control.index import Listing, ModelView, index_entries, strictly_ready
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
@@ -114,7 +114,8 @@ class Manager:
 
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
-        return index_entries(self._views, self._listing.names(), ready_only=ready_only)
+        listing = Listing() if ready_only else self._listing.names()
+        return index_entries(self._views, listing, ready_only=ready_only)
 
     def story(self, model: str, version: int) -> tuple[Transition, ...]:
         """Return the last moves of a version, oldest first, whatever the generation."""

@@ -40,7 +40,9 @@ def plan(aspired: Aspired, actual: Actual) -> tuple[Action, ...]:
     undecided = any(actual[key] in ON_THE_WAY for key in aspired)
     succeeded = {key.version_key for key in aspired}
     actions: list[Action] = []
-    for key, phase in sorted(actual.items(), key=lambda item: item[0]):
+    # What serves comes last: the new READY is announced before the old UNLOADING.
+    for key in sorted(actual, key=lambda key: (actual[key] is Phase.READY, key)):
+        phase = actual[key]
         if key in aspired:
             actions += _for_aspired(key, phase, complete=complete, undecided=undecided)
         elif phase is Phase.READY and complete:

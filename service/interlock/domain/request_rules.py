@@ -144,35 +144,40 @@ class RequestRules:
                     f"unexpected inference output '{output.name}' for model '{self._model}'"
                 )
         inputs = request.inputs[::-1]
-        self._check_count(request.tag, [tensor.name for tensor in inputs])
+        if not self._required <= len(inputs) <= len(self._inputs):
+            raise self._wrong_inputs(request.tag, inputs)
         if self._max_batch_size == 0:
             for tensor in inputs:
                 self._check_input(request.tag, tensor, ())
-            return
-        batch_size = self._batch_size(request.tag, inputs)
-        for tensor in inputs:
-            self._check_input(request.tag, tensor, (batch_size,) if batch_size else ())
-        # A batch of 0 passes with the bytes of one: it is one.
-        request.batch_size = batch_size or 1
+        else:
+            batch_size = self._batch_size(request.tag, inputs)
+            for tensor in inputs:
+                self._check_input(request.tag, tensor, (batch_size,) if batch_size else ())
+            # A batch of 0 passes with the bytes of one: it is one.
+            request.batch_size = batch_size or 1
+        if len(inputs) < len(self._inputs) and self._missing(inputs):
+            # Triton leaves it to the backend where an optional input makes up the number.
+            raise self._wrong_inputs(request.tag, inputs)
 
-    def _check_count(self, tag: str, names: Sequence[str]) -> None:
+    def _missing(self, inputs: Iterable[InputTensor]) -> list[str]:
+        names = {tensor.name for tensor in inputs}
+        return [
+            rules.name
+            for rules in self._inputs.values()
+            if not rules.optional and rules.name not in names
+        ]
+
+    def _wrong_inputs(self, tag: str, inputs: Sequence[InputTensor]) -> InvalidRequestError:
         total = len(self._inputs)
-        if self._required <= len(names) <= total:
-            return
         expected = (
             f"{total} inputs"
             if self._required == total
             else f"number of inputs between {self._required} and {total}"
         )
-        missing = [
-            rules.name
-            for rules in self._inputs.values()
-            if not rules.optional and rules.name not in names
-        ]
-        raise InvalidRequestError(
-            f"{tag}expected {expected} but got {len(names)} inputs for model "
-            f"'{self._model}'. Got input(s) {_quoted(names)}, but missing required input(s) "
-            f"{_quoted(missing)}. Please provide all required input(s)."
+        return InvalidRequestError(
+            f"{tag}expected {expected} but got {len(inputs)} inputs for model '{self._model}'. Got "
+            f"input(s) {_quoted(tensor.name for tensor in inputs)}, but missing required input(s) "
+            f"{_quoted(self._missing(inputs))}. Please provide all required input(s)."
         )
 
     def _batch_size(self, tag: str, inputs: Iterable[InputTensor]) -> int:

@@ -22,6 +22,7 @@ from interlock.frontend.intake import NO_HEADERS, Intake, record
 from interlock.frontend.response_codec import encode_response, encode_stream_error
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight, Metadata
+from interlock.runtime.memory_budget import MemoryBudget
 from interlock.serving.served_model import ServedModel
 
 WINDOW_REQUESTS: Final = 64
@@ -42,12 +43,14 @@ class StreamService:
         gate: Gate,
         headers: HeaderForwarder | None,
         in_flight: InFlight,
+        budget: MemoryBudget,
         access: AccessLog | None,
     ) -> None:
         self.intake = intake
         self.gate = gate
         self.headers = headers
         self.in_flight = in_flight
+        self.budget = budget
         self.access = access
         # Guards `_streams`. A leaf.
         self._lock = threading.Lock()
@@ -109,7 +112,7 @@ class Stream:
             ):
                 return
             self._asking = True
-        self.call.receive()
+        self.service.budget.when_free(self.call.receive)
 
     def on_message(self, message: bytes | None) -> None:
         exchange = None if message is None else StreamExchange(self, len(message))
@@ -124,6 +127,7 @@ class Stream:
             self._pump()
             return
         self.service.in_flight.enter()
+        self.service.budget.take(len(message))
         self.service.intake.take(message, exchange)
 
     def taken(self) -> None:
@@ -147,7 +151,7 @@ class Stream:
                 self._answered -= 1
                 self._answered_bytes -= len(sent.answer)
         if sent is not None:
-            self.service.in_flight.leave()
+            self._leave(sent)
         self._pump()
         self.ask()
 
@@ -161,8 +165,13 @@ class Stream:
                 self._sending = None
         for exchange in left:
             exchange.abandon()
-            self.service.in_flight.leave()
+            self._leave(exchange)
         self.service.forget(self)
+
+    def _leave(self, exchange: "StreamExchange") -> None:
+        """A request is no longer in flight: its answer has left, or never will."""
+        self.service.budget.give_back(exchange.request_bytes)
+        self.service.in_flight.leave()
 
     def end_if_idle(self) -> bool:
         """End the stream where nothing is in flight; whether it was."""
@@ -194,13 +203,13 @@ class Stream:
 class StreamExchange:
     """One request of a stream: the responder that fills its slot."""
 
-    __slots__ = ("_ended", "_lock", "_request_bytes", "_served", "_stream", "answer", "request")
+    __slots__ = ("_ended", "_lock", "_served", "_stream", "answer", "request", "request_bytes")
 
     streaming = True
 
     def __init__(self, stream: Stream, request_bytes: int) -> None:
         self._stream = stream
-        self._request_bytes = request_bytes
+        self.request_bytes = request_bytes
         # Guards `_ended` and `_served`: who ends the request gives its lease back. A leaf.
         self._lock = threading.Lock()
         self._ended = False
@@ -292,7 +301,7 @@ class StreamExchange:
                 served,
                 code=code,
                 peer=self._stream.call.peer,
-                request_bytes=self._request_bytes,
+                request_bytes=self.request_bytes,
                 response_bytes=answer_bytes,
             )
 

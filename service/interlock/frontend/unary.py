@@ -15,6 +15,7 @@ from interlock.frontend.intake import NO_HEADERS, Intake, record
 from interlock.frontend.response_codec import encode_response
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight
+from interlock.runtime.memory_budget import MemoryBudget
 from interlock.serving.served_model import ServedModel
 
 
@@ -28,12 +29,14 @@ class UnaryService:
         gate: Gate,
         headers: HeaderForwarder | None,
         in_flight: InFlight,
+        budget: MemoryBudget,
         access: AccessLog | None,
     ) -> None:
         self.intake = intake
         self.gate = gate
         self.headers = headers
         self.in_flight = in_flight
+        self.budget = budget
         self.access = access
         self.restricted = gate.restricts("inference")
 
@@ -45,7 +48,7 @@ class UnaryService:
             except ServiceError as error:
                 call.finish(code_of(error), text_of(error))
                 return exchange
-        call.receive()
+        self.budget.when_free(call.receive)
         return exchange
 
 
@@ -91,8 +94,10 @@ class UnaryExchange:
             return
         self._counted = True
         self._request_bytes = len(message)
-        self._service.in_flight.enter()
-        self._service.intake.take(message, self)
+        service = self._service
+        service.in_flight.enter()
+        service.budget.take(len(message))
+        service.intake.take(message, self)
 
     def on_sent(self) -> None: ...
 
@@ -100,6 +105,7 @@ class UnaryExchange:
         if cancelled and self._claim():
             self._close(grpc.StatusCode.CANCELLED, 0)
         if self._counted:
+            self._service.budget.give_back(self._request_bytes)
             self._service.in_flight.leave()
 
     def taken(self) -> None: ...

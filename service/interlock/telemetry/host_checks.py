@@ -94,6 +94,12 @@ def read_limits(root: Path = Path("/")) -> HostLimits:
     )
 
 
+def memory_bytes(limits: HostLimits) -> int:
+    """Return what this process may use: its limit, or all that the machine has."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return physical if limits.memory_bytes is None else min(physical, limits.memory_bytes)
+
+
 def bytes_below(folders: Iterable[Path]) -> int:
     """Return the size of all files in the repositories; what cannot be read counts nothing."""
     total = 0

@@ -74,6 +74,7 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("reuse-grpc-port", "1", [ROOT], lambda s: s.grpc.reuse_port, True),
     ("allow-grpc", "true", [ROOT], lambda s: s.grpc.port, 8001),
     ("grpc-transport", "public", [ROOT], lambda s: s.grpc.transport, GrpcTransport.PUBLIC),
+    ("max-pending-bytes", "1000", [ROOT], lambda s: s.grpc.max_pending_bytes, 1000),
     ("grpc-infer-thread-count", "128", [ROOT], lambda s: s.grpc.infer_thread_count, 128),
     (
         "grpc-infer-response-compression-level",

@@ -351,8 +351,8 @@ def test_the_story_of_a_version_spans_its_generations() -> None:
         (1, "ready"),
         (2, "loading"),
         (2, "proving"),
-        (1, "draining"),
         (2, "ready"),
+        (1, "draining"),
     ]
 
 
@@ -468,6 +468,15 @@ def test_whoever_waits_is_told_after_the_table_has_changed() -> None:
     world.loads(key(1))
 
     assert seen == [{key(1)}]
+
+
+def test_the_models_that_serve_are_listed_without_a_look_at_the_disk() -> None:
+    world = World()
+    world.serve((1, "a"))
+    world.repository.put((1, "a"), model="other")
+
+    assert world.index(ready_only=True) == [("m", 1, "READY", "")]
+    assert world.repository.listings == 0
 
 
 def test_mode_none_begins_with_every_model() -> None:

@@ -54,7 +54,7 @@ def moves(aspired: set[GenerationKey], actual: dict[GenerationKey, Phase]) -> li
         pytest.param(
             {V1_NEXT},
             {V1: Phase.READY, V1_NEXT: Phase.PROVING},
-            [("Withdraw", "m/1#1"), ("Show", "m/1#2")],
+            [("Show", "m/1#2"), ("Withdraw", "m/1#1")],
             id="the new one takes over in one round",
         ),
         pytest.param(

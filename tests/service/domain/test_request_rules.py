@@ -323,10 +323,20 @@ def test_optional_inputs_may_be_missing(names: str) -> None:
     assert len(request.inputs) == len(names)
 
 
-def test_an_optional_input_does_not_stand_for_a_required_one() -> None:
+def test_an_unknown_input_does_not_stand_for_a_required_one() -> None:
     request = asking(given("a", [1]), given("b", [1]), given("z", [1]))
 
     assert refusal(OPTIONAL, request) == "unexpected inference input 'z' for model 'm'"
+
+
+def test_an_optional_input_does_not_stand_for_a_required_one() -> None:
+    request = asking(given("a", [1]), given("b", [1]), given("d", [1]))
+
+    assert refusal(OPTIONAL, request) == (
+        f"{TAG}expected number of inputs between 3 and 4 but got 3 inputs for model 'm'. Got "
+        "input(s) ['d','b','a'], but missing required input(s) ['c']. Please provide all required "
+        "input(s)."
+    )
 
 
 @pytest.mark.parametrize(

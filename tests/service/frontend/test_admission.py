@@ -324,16 +324,18 @@ FAULTS = [
     "unable to find data for input tensor 'c' for model 'm' in request.",
     "invalid value for 'classification' parameter, expected >= 0",
     "unexpected inference output 'unknown' for model 'm'",
-    "[request id: 7] expected number of inputs between 1 and 2 but got 3 inputs for model 'm'. "
-    "Got input(s) ['c','b','a'], but missing required input(s) []. Please provide all required "
-    "input(s).",
-    "unexpected inference input 'b' for model 'm'",
+    (
+        "[request id: 7] expected number of inputs between 1 and 2 but got 3 inputs for model "
+        "'m'. Got input(s) ['c','b','a'], but missing required input(s) []. Please provide all "
+        "required input(s)."
+    ),
+    "unexpected inference input 'd' for model 'm'",
 ]
 
 
 @pytest.mark.parametrize("mended", range(len(FAULTS)))
 def test_tells_the_first_fault_in_the_order_of_the_protocol(mended: int) -> None:
-    sent = message("abc" if mended < 8 else "b", raw=[bytes(8)] * (2 if mended < 5 else 3))
+    sent = message("abc" if mended < 8 else "d", raw=[bytes(8)] * (2 if mended < 5 else 3))
     if mended < 1:
         sent.parameters["timeout"].string_param = "soon"
     if mended < 2:

@@ -12,6 +12,7 @@ from interlock.frontend.stream import (
 )
 from interlock.frontend.transport import OK, InFlight
 from interlock.pb import grpc_service_pb2 as pb
+from interlock.runtime.memory_budget import MemoryBudget
 from tests.support.calls import FakeCall, FakeIntake, FakeState, served_model
 
 
@@ -27,6 +28,7 @@ class World:
             gate=Gate(state=self.state),
             headers=None,
             in_flight=self.in_flight,
+            budget=MemoryBudget(1 << 20),
             access=None,
         )
         self.call = FakeCall(metadata=metadata)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.transport import OK, InFlight
 from interlock.frontend.unary import UnaryExchange, UnaryService
 from interlock.pb import grpc_service_pb2 as pb
+from interlock.runtime.memory_budget import MemoryBudget
 from interlock.settings import ProtocolCategory, RestrictedProtocols
 from tests.support.calls import FakeCall, FakeIntake, FakeState, served_model
 
@@ -27,6 +28,7 @@ class World:
             gate=Gate(state=self.state, restricted=restricted),
             headers=None,
             in_flight=self.in_flight,
+            budget=MemoryBudget(1 << 20),
             access=None,
         )
         self.call = FakeCall(metadata=metadata)

@@ -8,6 +8,7 @@ from interlock.telemetry.host_checks import (
     MIN_OPEN_FILES,
     HostLimits,
     bytes_below,
+    memory_bytes,
     read_limits,
     warnings_about,
 )
@@ -98,3 +99,11 @@ def test_counts_the_bytes_of_all_files_that_can_be_seen(tmp_path: Path) -> None:
     (tmp_path / "a/dangling").symlink_to(tmp_path / "nowhere")
 
     assert bytes_below([tmp_path, tmp_path / "absent"]) == 8
+
+
+def test_the_memory_of_a_process_is_its_limit_or_all_there_is() -> None:
+    everything = memory_bytes(HostLimits())
+
+    assert everything > 1 << 28
+    assert memory_bytes(HostLimits(memory_bytes=1000)) == 1000
+    assert memory_bytes(HostLimits(memory_bytes=1 << 62)) == everything
