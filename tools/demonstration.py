@@ -25,9 +25,7 @@ from tools.environment import ROOT
 from tools.progress import Line, duration
 from tools.quickstart import HOST, parser
 
-REPOSITORY: Final = ROOT / "examples" / "repository"
-IMAGES: Final = ROOT / "examples" / "images"
-LABELS: Final = REPOSITORY / "digits" / "labels.txt"
+EXAMPLES: Final = ROOT / "examples"
 SIDE: Final = 8
 INK: Final = 16.0
 CLASSES: Final = 3
@@ -44,6 +42,31 @@ class DemonstrationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Digit:
+    """One of the example images, and what the model should say of it."""
+
+    examples: Path
+    number: int
+
+    @property
+    def array_file(self) -> Path:
+        return self.examples / "images" / f"digit-{self.number}.npy"
+
+    @property
+    def image(self) -> bytes:
+        return self.array_file.with_suffix(".f32").read_bytes()
+
+    @property
+    def pixels(self) -> Sequence[float]:
+        return struct.unpack(f"<{SIDE * SIDE}f", self.image)
+
+    @property
+    def label(self) -> str:
+        labels = self.examples / "repository" / "digits" / "labels.txt"
+        return labels.read_text(encoding="utf-8").split()[self.number]
+
+
+@dataclass(frozen=True, slots=True)
 class Guess:
     """One of the best classes. `label` is from the model's label file."""
 
@@ -54,9 +77,9 @@ class Guess:
 class Server:
     """The server's process and its log, which is kept in a file that has no name."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, repository: Path, port: int) -> None:
         command = [sys.executable, "-m", "interlock", "serve"]
-        flags = [f"--model-repository={REPOSITORY}", f"--grpc-address={HOST}"]
+        flags = [f"--model-repository={repository}", f"--grpc-address={HOST}"]
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             [*command, *flags, f"--grpc-port={port}"],
@@ -233,45 +256,42 @@ def command_call(image: Path, address: str) -> str:
     return f"{command} infer digits image=@{image} --classes {CLASSES} --server {address}"
 
 
-def further_calls(digit: int, pixels: Sequence[float], address: str) -> str:
-    image = IMAGES / f"digit-{digit}.npy"
+def further_calls(digit: Digit, address: str) -> str:
     return f"""
 Ask it yourself. With what is installed already:
 
-{command_call(image, address)}
+{command_call(digit.array_file, address)}
 
-with grpcurl (https://github.com/fullstorydev/grpcurl); the answer is base64:
+with grpcurl (https://github.com/fullstorydev/grpcurl); the answer's contents are base64:
 
 grpcurl -plaintext {address} list
-{grpcurl_call(pixels, address)}
+{grpcurl_call(digit.pixels, address)}
 
 and in Python (pip install "tritonclient[grpc]"):
 
-{python_call(image, address)}
+{python_call(digit.array_file, address)}
 """
 
 
-def demonstrate(server: Server, digit: int) -> tuple[bool, str]:
-    """Show one digit and its answer. Return whether it is right, and what to try next."""
+def demonstrate(server: Server, digit: Digit) -> bool:
+    """Show one digit and its answer, and return whether that is right."""
     line = Line("starting the server")
     with wait_until_ready(server, line) as channel:
         line.end(duration(line.seconds))
-        line = Line(f"sending a handwritten {digit}")
-        image = (IMAGES / f"digit-{digit}.f32").read_bytes()
-        best = classify(channel, image)
+        line = Line(f"sending a handwritten {digit.number}")
+        best = classify(channel, digit.image)
         line.end(duration(line.seconds))
-    pixels = struct.unpack(f"<{SIDE * SIDE}f", image)
-    print(f"\n{drawing(pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
-    is_right = best[0].label == LABELS.read_text(encoding="utf-8").split()[digit]
-    print("The server is right." if is_right else f"The server is wrong: this is a {digit}.")
-    return is_right, further_calls(digit, pixels, server.address())
+    print(f"\n{drawing(digit.pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
+    is_right = best[0].label == digit.label
+    print("The server is right." if is_right else f"The server is wrong: that is {digit.label}.")
+    return is_right
 
 
-def run(digit: int, port: int, *, stop_after: bool) -> int:
-    with Server(port) as server:
-        is_right, next_steps = demonstrate(server, digit)
+def run(digit: Digit, port: int, *, stop_after: bool) -> int:
+    with Server(digit.examples / "repository", port) as server:
+        is_right = demonstrate(server, digit)
         if not stop_after:
-            print(next_steps)
+            print(further_calls(digit, server.address()))
             print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
             wait_for_interrupt(server)
         code = server.stop()
@@ -300,7 +320,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
-        return run(chosen.digit, chosen.grpc_port, stop_after=chosen.exit)
+        return run(Digit(EXAMPLES, chosen.digit), chosen.grpc_port, stop_after=chosen.exit)
     except DemonstrationError as error:
         print(f"\nerror: {error}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -57,8 +57,10 @@ class Answer(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One Load: when it was asked for and when it returned. Its file is shown from somewhere
-    between the two, and no longer than until the next Load has returned.
+    """One Load: when it was asked for, and when it returned.
+
+    Its file is shown from a moment between the two on, and until a moment before the next
+    Load returns.
     """
 
     constant: int

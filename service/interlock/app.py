@@ -9,15 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
 
 # Before anything imports grpc: the server never forks, and the handlers cost every call.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-import grpc
 
 from interlock.backends.catalog import built_in
 from interlock.control.executor import ThreadExecutor
@@ -26,32 +23,22 @@ from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.control.polling import DiskRepository
 from interlock.frontend.access_log import AccessLog
-from interlock.frontend.completion_queue import QueueTransport, self_test
 from interlock.frontend.gate import Gate
-from interlock.frontend.header_forwarding import HeaderForwarder
 from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
-from interlock.frontend.intake import Intake
+from interlock.frontend.hot_path import HotPath, TransportError
 from interlock.frontend.life import ServerLife
-from interlock.frontend.pools import Pools
-from interlock.frontend.public_transport import PublicTransport
 from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
-from interlock.frontend.stream import StreamService
 from interlock.frontend.tls import CertificateError
-from interlock.frontend.transport import InFlight, Transport
-from interlock.frontend.unary import UnaryService
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
-from interlock.runtime.memory_budget import MemoryBudget
-from interlock.runtime.threads import OnDeath, pool
+from interlock.runtime.threads import OnDeath
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import (
-    CompressionLevel,
     ControlMode,
-    GrpcTransport,
     RepositorySettings,
     Settings,
 )
@@ -84,7 +71,7 @@ def serve(settings: Settings) -> int:
             settings, logs, memory_bytes=host_checks.memory_bytes(limits), on_death=stop.die
         )
         server.start()
-    except (StartError, CertificateError) as error:
+    except (StartError, CertificateError, TransportError) as error:
         log.error(str(error))  # noqa: TRY400 - the text is all there is to say
         return _FAILED
     code = server.run(stop)
@@ -137,20 +124,17 @@ class Server:
         self._table = ServingTable()
         self._manager = build_manager(settings, self._table)
         self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
-        self._in_flight = InFlight()
-        self._decode = pool("decode", settings.grpc.infer_thread_count)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
-        self._unary, self._streams = build_hot_services(
-            settings,
-            gate=gate,
+        self._hot_path = HotPath(
+            settings.grpc,
             table=self._table,
-            life=self._life,
-            in_flight=self._in_flight,
-            decode=self._decode,
-            memory_bytes=memory_bytes,
+            state=self._life,
+            gate=gate,
+            access=AccessLog.of(settings.logs.access_log),
+            memory_bytes=settings.grpc.max_pending_bytes or memory_bytes // _PENDING_SHARE,
+            on_death=on_death,
         )
         health = Health(table=self._table, state=self._life)
-        self._transport: Transport
         self._grpc = GrpcServer(
             settings.grpc,
             servicer=Servicer(
@@ -166,7 +150,7 @@ class Server:
             watch=HealthWatch(
                 status_of=health.status_of, subscribe=self._life.subscribe, clock=monotonic
             ),
-            add_hot_methods=self._add_hot_methods,
+            add_hot_methods=self._hot_path.attach,
         )
 
     def start(self) -> None:
@@ -177,9 +161,9 @@ class Server:
             raise StartError(f"failed to start GRPC service: Unavailable - {error}") from error
         self._address = f"{host_of(self._settings)}:{port}"
         self._grpc.start(on_death=self._on_death)
-        self._transport.start()
+        self._hot_path.start()
         headline = f"Listening on {self._address}"
-        log.info(headline, transport=self._transport.name)
+        log.info(headline, transport=self._hot_path.transport.name)
         self._manager.start(self._on_death)
 
     def run(self, stop: StopSignal) -> int:
@@ -224,64 +208,34 @@ class Server:
             return self._give_up()
         self._manager.close()
         self._grpc.close()
-        self._decode.shutdown(wait=False)
         log.info("stopped")
         return True
 
     def _wait_for_answers(self, deadline: float) -> bool:
         """Wait until gRPC has sent every answer, and say each second how many are left."""
-        while (left_s := deadline - monotonic()) > 0 or not self._in_flight.count:
-            if self._in_flight.wait_empty(min(_NOTICE_S, max(0.0, left_s))):
+        while (left_s := deadline - monotonic()) > 0 or not self._hot_path.in_flight.count:
+            if self._hot_path.in_flight.wait_empty(min(_NOTICE_S, max(0.0, left_s))):
                 return True
             log.info(
                 "requests are in flight",
-                left=self._in_flight.count,
+                left=self._hot_path.in_flight.count,
                 seconds=round(deadline - monotonic()),
             )
         return False
 
     def _end_calls(self, deadline: float) -> bool:
         """End idle streams, then the server, then what carries the hot calls."""
-        ended = self._streams.end_idle()
-        if ended:
+        if ended := self._hot_path.stop_taking():
             log.info("ended idle streams", streams=ended)
-        self._transport.stop_taking()
         left_s = max(_NOTICE_S, deadline - monotonic())
         stopped = self._grpc.stop(left_s).wait(left_s + _NOTICE_S)
-        return self._transport.close(left_s) and stopped
+        return self._hot_path.close(left_s) and stopped
 
     def _give_up(self) -> bool:
-        log.error("Exit timeout expired. Exiting immediately.", left=self._in_flight.count)
+        log.error("Exit timeout expired. Exiting immediately.", left=self._hot_path.in_flight.count)
         sys.stderr.flush()
         # Threads that hang in a model would keep the interpreter from ending.
         os._exit(_FAILED)
-
-    def _add_hot_methods(self, server: grpc.Server, pools: Pools) -> None:
-        """Choose what carries ModelInfer and ModelStreamInfer. Raise StartError."""
-        wanted = self._settings.grpc.transport
-        level = self._settings.grpc.infer_response_compression_level
-        compress = level is not CompressionLevel.NONE
-        problem = "" if wanted is GrpcTransport.PUBLIC else self_test()
-        if problem and wanted is GrpcTransport.QUEUE:
-            raise StartError(f"--grpc-transport=queue cannot be used with this grpcio: {problem}")
-        if wanted is GrpcTransport.PUBLIC or problem:
-            if problem:
-                log.warning("serving on grpcio's public handlers instead", reason=problem)
-            self._transport = PublicTransport(
-                server,
-                unary=self._unary,
-                stream=self._streams,
-                compress=compress,
-                pool=pools.fallback,
-            )
-            return
-        self._transport = QueueTransport(
-            server,
-            unary=self._unary,
-            stream=self._streams,
-            compress=compress,
-            on_death=self._on_death,
-        )
 
 
 def build_manager(settings: Settings, table: ServingTable) -> Manager:
@@ -308,40 +262,6 @@ def build_manager(settings: Settings, table: ServingTable) -> Manager:
         table=table,
         clock=monotonic,
     )
-
-
-def build_hot_services(
-    settings: Settings,
-    *,
-    gate: Gate,
-    table: ServingTable,
-    life: ServerLife,
-    in_flight: InFlight,
-    decode: ThreadPoolExecutor,
-    memory_bytes: int,
-) -> tuple[UnaryService, StreamService]:
-    pattern = settings.grpc.header_forward_pattern
-    headers = HeaderForwarder(pattern) if pattern else None
-    access = AccessLog.of(settings.logs.access_log)
-    budget = MemoryBudget(settings.grpc.max_pending_bytes or memory_bytes // _PENDING_SHARE)
-    intake = Intake(table=table, state=life, gate=gate, decode=decode)
-    unary = UnaryService(
-        intake=intake,
-        gate=gate,
-        headers=headers,
-        in_flight=in_flight,
-        budget=budget,
-        access=access,
-    )
-    stream = StreamService(
-        intake=intake,
-        gate=gate,
-        headers=headers,
-        in_flight=in_flight,
-        budget=budget,
-        access=access,
-    )
-    return unary, stream
 
 
 def delay_of(settings: Settings) -> Callable[[], None] | None:

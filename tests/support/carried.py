@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from interlock.frontend.completion_queue import QueueTransport
+from interlock.frontend.handover import Handover
 from interlock.frontend.public_transport import PublicTransport
 from interlock.frontend.transport import (
     SERVICE,
@@ -77,7 +78,12 @@ def make_transport(
 ) -> Transport:
     if kind == "queue":
         return QueueTransport(
-            server, unary=unary, stream=stream, compress=False, on_death=died.append
+            server,
+            unary=unary,
+            stream=stream,
+            handover=Handover(),
+            compress=False,
+            on_death=died.append,
         )
     return PublicTransport(server, unary=unary, stream=stream, compress=False, pool=pool)
 

@@ -48,7 +48,4 @@ def read_stages(path: Path) -> list[Stage]:
     instructions = [Instruction(*line.split(maxsplit=1)) for line in lines]
     starts = [index for index, one in enumerate(instructions) if one.keyword == "FROM"]
     borders = [*starts, len(instructions)]
-    return [
-        Stage(tuple(instructions[start:end]))
-        for start, end in itertools.pairwise(borders)
-    ]
+    return [Stage(tuple(instructions[start:end])) for start, end in itertools.pairwise(borders)]

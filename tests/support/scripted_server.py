@@ -54,10 +54,9 @@ class ScriptedServer:
         self.seen.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         answer = self.answers.get(method, Refusal(grpc.StatusCode.UNIMPLEMENTED, ""))
-        if isinstance(answer, Refusal):
-            context.abort(answer.status, answer.text)  # raises
-            raise AssertionError
-        return answer.SerializeToString()
+        if isinstance(answer, Message):
+            return answer.SerializeToString()
+        return context.abort(answer.status, answer.text)  # raises
 
 
 Behaviour = Callable[[Message, grpc.ServicerContext], bytes]

@@ -64,14 +64,25 @@ def index_entries(
 
 
 def strictly_ready(views: Iterable[ModelView]) -> bool:
-    """Return whether every version that is known serves, or was taken down on purpose."""
-    return all(not view.unready and all(map(_is_well, view.versions)) for view in views)
+    """Return whether every version that is known serves, or was taken down on purpose.
+
+    A version on its way in or out does not count while another of its model serves: a
+    successor that loads must not make the whole server unready.
+    """
+    return all(map(_is_well, views))
 
 
-def _is_well(version: VersionView) -> bool:
-    if version.readiness is Readiness.UNAVAILABLE:
-        return version.reason == UNLOADED
-    return version.readiness is Readiness.READY
+def _is_well(view: ModelView) -> bool:
+    if view.unready:
+        return False
+    moving_is_fine = _serves(view)
+    for version in view.versions:
+        if version.readiness is Readiness.UNAVAILABLE:
+            if version.reason != UNLOADED:
+                return False
+        elif version.readiness is not Readiness.READY and not moving_is_fine:
+            return False
+    return True
 
 
 def _entries_of(

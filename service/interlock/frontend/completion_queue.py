@@ -22,6 +22,7 @@ import grpc
 import structlog
 from grpc._cython import cygrpc
 
+from interlock.frontend.handover import Handover
 from interlock.frontend.transport import (
     SERVICE,
     STREAM_METHOD,
@@ -41,6 +42,10 @@ _ARMED: Final = {UNARY_METHOD: 128, STREAM_METHOD: 16}
 _Core = Any  # what cygrpc hands over has no types
 
 _NO_FLAGS: Final = 0
+_AT_ONCE: Final = 0.0
+"""A deadline in the past: take an event that is ready, wait for none."""
+_TAKEN_AT_ONCE: Final = 16
+"""How many requests may be held back until the events that are ready have been handled."""
 _CODES: Final = {code: code.value[0] for code in grpc.StatusCode}
 _OK: Final = grpc.StatusCode.OK.value[0]
 _GZIP: Final = ((cygrpc.GRPC_COMPRESSION_REQUEST_ALGORITHM_MD_KEY, "gzip"),)
@@ -138,7 +143,7 @@ class QueueTransport:
     """Takes the two hot methods of a grpcio server. Implements `Transport`.
 
     Made before the server starts; the hot methods must not be among the server's own
-    registered handlers.
+    registered handlers. `handover` collects what the services take in, on the polling thread.
     """
 
     name = "queue"
@@ -149,9 +154,11 @@ class QueueTransport:
         *,
         unary: CallService,
         stream: CallService,
+        handover: Handover,
         compress: bool,
         on_death: OnDeath,
     ) -> None:
+        self._handover = handover
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
@@ -206,17 +213,29 @@ class QueueTransport:
     def _poll(self) -> None:
         poll = self._queue.poll
         ended = cygrpc.CompletionType.queue_shutdown
+        nothing = cygrpc.CompletionType.queue_timeout
+        handover = self._handover
         while True:
-            event = poll(None)
-            if event.completion_type == ended:
+            # What is ready is taken in before anything is handed over: see `Handover`.
+            event = poll(_AT_ONCE if handover else None)
+            kind = event.completion_type
+            if kind == ended:
                 return
-            try:
-                event.tag(event)
-            except Exception:
-                # One event's exception never ends the loop: its call alone is lost.
-                log.exception("could not handle a gRPC event")
+            if kind == nothing:
+                handover.settle()
+            else:
+                self._handle(event)
+                if len(handover) >= _TAKEN_AT_ONCE:
+                    handover.settle()
             # An event that is kept while the next is waited for keeps its call alive.
             del event
+
+    def _handle(self, event: _Core) -> None:
+        try:
+            event.tag(event)
+        except Exception:
+            # One event's exception never ends the loop: its call alone is lost.
+            log.exception("could not handle a gRPC event")
 
 
 class _Echo:
@@ -271,6 +290,7 @@ def _try_out(socket: Path) -> None:
             server,
             unary=_EchoService(streaming=False),
             stream=_EchoService(streaming=True),
+            handover=Handover(),
             compress=False,
             on_death=died.append,
         )

@@ -23,6 +23,7 @@ from interlock.domain.response import Responder
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.admission import admit, is_costly
 from interlock.frontend.gate import DRAINING, Gate
+from interlock.frontend.handover import Handover
 from interlock.frontend.ports import ServerState
 from interlock.frontend.request_codec import parse_request
 from interlock.frontend.transport import STREAM_METHOD, UNARY_METHOD
@@ -59,7 +60,10 @@ class Exchange(Responder, Protocol):
 
 
 class Intake:
-    """Takes messages from the transports. Any thread may call `take`."""
+    """Takes messages from the transports.
+
+    With a `handover` one thread alone calls `take`, and settles; without, any may.
+    """
 
     def __init__(
         self,
@@ -68,11 +72,13 @@ class Intake:
         state: ServerState,
         gate: Gate,
         decode: ThreadPoolExecutor,
+        handover: Handover | None,
     ) -> None:
         self._table = table
         self._state = state
         self._gate = gate
         self._decode = decode
+        self._handover = handover
 
     def take(self, message: bytes, exchange: Exchange) -> None:
         """Start one request. Whatever is wrong with it ends up in `exchange.refuse`."""
@@ -85,10 +91,17 @@ class Intake:
             if not exchange.bind(served):
                 served.leases.give_back()
             elif is_costly(request, raw, served):
+                if self._handover is not None:
+                    # The decode pool enqueues at once: what came before goes first.
+                    self._handover.settle()
                 self._decode.submit(self._admit_elsewhere, exchange, raw, served)
                 return
             else:
                 self._admit(exchange, raw, served)
+                if self._handover is None:
+                    served.scheduler.enqueue(exchange.request)
+                else:
+                    self._handover.add(served.scheduler, exchange.request)
         except ServiceError as error:
             exchange.refuse(error)
         except Exception as error:  # noqa: BLE001 - the edge of an RPC
@@ -112,13 +125,13 @@ class Intake:
             )
         request = exchange.request
         admit(request, raw, served, forwarded=exchange.forwarded)
-        served.scheduler.enqueue(request)
 
     def _admit_elsewhere(
         self, exchange: Exchange, raw: list[memoryview], served: ServedModel
     ) -> None:
         try:
             self._admit(exchange, raw, served)
+            served.scheduler.enqueue(exchange.request)
         except ServiceError as error:
             exchange.refuse(error)
         except Exception as error:  # noqa: BLE001 - the edge of an RPC

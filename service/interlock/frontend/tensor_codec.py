@@ -63,6 +63,7 @@ _DEPTH: Final = 2  # Of InferTensorContents inside the request.
 _ELEMENT_TAG: Final = _BYTES << 3 | LENGTH_DELIMITED
 # Fields of one kind that are read one by one before a run is suspected.
 _FEW: Final = 16
+_MANY: Final = 4096
 _FIRST_BLOCK: Final = 256
 _LARGEST_BLOCK: Final = 0x100000
 
@@ -86,13 +87,11 @@ def decode_contents(tensor: InputTensor, model: str) -> Buffer:
             raise _inside(tensor, ends_inside_field(len(part))) from None
         except MalformedMessageError as error:
             raise _inside(tensor, error) from None
-    if not contents.pieces:
+    if not contents.filled:
         return b""
-    _check_type(tensor, model, sorted(contents.pieces))
-    (pieces,) = contents.pieces.values()
-    if len(pieces) == 1 and isinstance(pieces[0], memoryview):
-        return pieces[0]
-    return b"".join(cast("list[bytes]", pieces))  # join takes whatever has a buffer
+    _check_type(tensor, model, sorted(contents.filled))
+    (pieces,) = contents.filled.values()
+    return pieces.joined()
 
 
 def _inside(tensor: InputTensor, error: MalformedMessageError) -> MalformedMessageError:
@@ -112,11 +111,35 @@ def _check_type(tensor: InputTensor, model: str, filled: list[int]) -> None:
         raise InvalidRequestError(f"{problem}, binary data was already supplied.")
 
 
+class _Pieces:
+    """The raw form of one field as it grows. Small pieces are joined before they become many."""
+
+    def __init__(self) -> None:
+        self._joined: list[bytes] = []
+        self._loose: list[_Piece] = []
+
+    def add(self, piece: _Piece) -> None:
+        self._loose.append(piece)
+        if len(self._loose) == _MANY:
+            self._joined.append(_join(self._loose))
+            self._loose.clear()
+
+    def joined(self) -> Buffer:
+        """Return all of it, without a copy where it is one view."""
+        if not self._joined and len(self._loose) == 1 and isinstance(self._loose[0], memoryview):
+            return self._loose[0]
+        return _join([*self._joined, *self._loose])
+
+
+def _join(pieces: list[_Piece]) -> bytes:
+    return b"".join(cast("list[bytes]", pieces))  # It takes whatever has a buffer.
+
+
 class _Contents:
-    """One InferTensorContents, read part by part; `pieces` has the raw form of filled fields."""
+    """One InferTensorContents, read part by part; `filled` has the raw form of its fields."""
 
     def __init__(self, datatype: str) -> None:
-        self.pieces: dict[int, list[_Piece]] = {}
+        self.filled: dict[int, _Pieces] = {}
         self._dtypes = {
             number: BY_WIRE[datatype if _NARROW.get(datatype) == number else implied].dtype
             for number, implied in _IMPLIED.items()
@@ -139,7 +162,9 @@ class _Contents:
                 streak = 0
 
     def _add(self, number: int, piece: _Piece) -> None:
-        self.pieces.setdefault(number, []).append(piece)
+        if number not in self.filled:
+            self.filled[number] = _Pieces()
+        self.filled[number].add(piece)
 
     def _add_numbers(self, number: int, values: Numbers) -> None:
         self._add(number, values != 0 if number == _BOOL else values.astype(self._dtypes[number]))
@@ -160,7 +185,11 @@ class _Contents:
         elif number in _FIXED_BYTES:
             self._add(number, part[start:stop])
         else:
-            self._add_numbers(number, np.array([read_varint(part, start)[0]], np.uint64))
+            value = read_varint(part, start)[0]
+            if number == _BOOL:
+                value = value != 0
+            size = self._dtypes[number].itemsize
+            self._add(number, value.to_bytes(8, "little")[:size])
 
     def _run(self, tag: int, part: memoryview, position: int) -> int:
         """Take the fields that follow with the same tag; return where the next one begins."""

@@ -98,6 +98,17 @@ def test_strict_readiness_of_one_version(state: Readiness, reason: str, ready: b
     assert strictly_ready([view(A, (1, state, reason))]) is ready
 
 
+@pytest.mark.parametrize("state", [Readiness.LOADING, Readiness.UNLOADING, Readiness.UNKNOWN])
+def test_a_version_on_its_way_does_not_count_while_another_serves(state: Readiness) -> None:
+    assert strictly_ready([view(A, (1, Readiness.READY, ""), (2, state, ""))])
+
+
+def test_a_version_that_failed_counts_although_another_serves() -> None:
+    serving = view(A, (1, Readiness.READY, ""), (2, Readiness.UNAVAILABLE, "Internal: broken"))
+
+    assert not strictly_ready([serving])
+
+
 def test_strict_readiness_wants_every_model() -> None:
     good = view(A, (1, Readiness.READY, ""))
 

@@ -27,3 +27,17 @@ def test_no_parameter_is_fine() -> None:
     refuse_overrides({})
     check_unload_parameters({})
     check_unload_parameters({"unload_dependents": False, "what": "ever"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("config", 1), ("config", b""), ("config", None), ("file:x", ""), ("file:x", None)],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: int | str | bytes | None) -> None:
+    with pytest.raises(InvalidRequestError, match=f"load parameter '{name}', expected"):
+        check_load_parameters({name: value})
+
+
+def test_a_dependents_flag_that_is_a_number_is_refused() -> None:
+    with pytest.raises(InvalidRequestError):
+        check_unload_parameters({"unload_dependents": 1})

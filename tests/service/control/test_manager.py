@@ -556,15 +556,16 @@ def test_a_model_that_breaks_the_poll_hinders_no_other() -> None:
 
 
 def test_a_repository_that_cannot_be_read_is_a_failure_of_the_start() -> None:
-    repository = FakeRepository(problems={"/models": "failed to stat file /models: denied"})
+    denied = "failed to stat file /models: denied"
+    repository = FakeRepository(problems={"/models": denied, "odd": "unreadable"})
     world = World(NoneMode(), repository)
 
     world.manager.begin()
+    world.manager.step()
 
     assert world.manager.first_loads.done
-    assert str(world.manager.first_loads.failures["/models"]) == (
-        "failed to stat file /models: denied"
-    )
+    assert world.manager.first_loads.failures.keys() == {"/models", "odd"}
+    assert str(world.manager.first_loads.failures["/models"]) == denied
 
 
 def test_stop_gives_up_what_has_not_begun_and_refuses_what_comes() -> None:

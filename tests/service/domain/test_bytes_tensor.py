@@ -12,7 +12,7 @@ from tests.support.inference import texts
 
 elements_of_any_length = st.lists(st.binary(max_size=300), max_size=20)
 elements_of_one_length = st.integers(0, 5).flatmap(
-    lambda size: st.lists(st.binary(min_size=size, max_size=size), max_size=20)
+    lambda size: st.lists(st.binary(min_size=size, max_size=size), max_size=50)
 )
 elements = st.one_of(elements_of_any_length, elements_of_one_length)
 
@@ -97,3 +97,8 @@ def test_reads_exactly_what_it_counts_as_complete(raw: bytes, count: int) -> Non
         assert not complete
     else:
         assert complete
+
+
+def test_writes_many_elements_of_one_length() -> None:
+    assert encode_elements([b""] * 40) == bytes(160)
+    assert encode_elements([b"ab"] * 40) == texts(*[b"ab"] * 40)

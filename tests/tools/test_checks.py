@@ -1,0 +1,118 @@
+"""How the checks are run and summed up."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import checks
+from tools.checks import Result, Step, run, split, steps, summary
+from tools.environment import ROOT
+
+GOOD = Step("good", "does nothing", ("python", "-c", "print('fine')"))
+BAD = Step("bad", "refuses", ("python", "-c", "import sys; sys.exit('not so')"))
+
+
+def test_passes_on_what_a_check_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(GOOD, ())
+
+    assert result.is_good
+    assert "== good: does nothing\nfine\n-- good: passed, " in capsys.readouterr().out
+
+
+def test_a_check_that_ends_badly_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(BAD, ())
+
+    assert not result.is_good
+    assert "not so\n-- bad: FAILED, " in capsys.readouterr().out
+
+
+def test_runs_the_tools_of_this_environment() -> None:
+    name = Step("which", "which python", ("python", "-c", "import sys; print(sys.executable)"))
+
+    assert run(name, ()).is_good
+    assert checks._environment()["PATH"].startswith(f"{Path(sys.executable).parent}{os.pathsep}")
+
+
+def test_hands_arguments_to_pytest_and_keeps_its_closing_line() -> None:
+    step = Step("tests", "tests", ("pytest", "tests/tools/test_progress.py"))
+
+    result = run(step, ["-k", "duration", "--color=no"])
+
+    assert result.is_good
+    assert "5 passed" in result.remark
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_good"),
+    [
+        pytest.param(["-k", "no_such_test"], True, id="because of its arguments"),
+        pytest.param([], False, id="by itself"),
+    ],
+)
+def test_pytest_may_find_nothing_to_run_only_if_told_so(
+    arguments: list[str], is_good: bool, tmp_path: Path
+) -> None:
+    step = Step("tests", "tests", ("pytest", str(tmp_path)))
+
+    assert run(step, arguments).is_good is is_good
+
+
+def test_the_summary_names_what_failed_and_repeats_the_closing_line() -> None:
+    results = [Result(GOOD, True, 61.0, ""), Result(BAD, False, 0.5, "1 failed, 2 passed in 0.4s")]
+
+    assert summary(results).splitlines() == [
+        "good  passed   1 min 1 s",
+        "bad   FAILED      500 ms",
+        "bad: 1 failed, 2 passed in 0.4s",
+        "FAILED: bad",
+    ]
+
+
+def test_the_summary_says_that_everything_passed() -> None:
+    assert summary([Result(GOOD, True, 2.0, "")]).endswith("\nEverything passed in 2.0 s.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ours", "pytests"),
+    [
+        pytest.param(["lint"], ["lint"], [], id="no border"),
+        pytest.param(["tests", "--", "-k", "x"], ["tests"], ["-k", "x"], id="both"),
+        pytest.param(["--", "-x"], [], ["-x"], id="pytest's only"),
+    ],
+)
+def test_what_follows_two_dashes_is_for_pytest(
+    arguments: list[str], ours: list[str], pytests: list[str]
+) -> None:
+    found = split(arguments)
+
+    assert (list(found[0]), list(found[1])) == (ours, pytests)
+
+
+def test_an_unknown_step_is_refused_with_the_known_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.checks", "lnit"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "no step lnit; there are: format, lint, " in done.stderr
+
+
+def test_the_wire_is_tested_on_both_transports() -> None:
+    transports = {step.env["INTERLOCK_TEST_TRANSPORT"] for step in steps() if step.is_pytest}
+
+    assert transports == {"queue", "public"}
+
+
+def test_ci_runs_the_same_and_nothing_else() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+
+    assert [line for line in lines if not line.startswith(("#", "set "))] == [
+        'exec "$(dirname "${BASH_SOURCE[0]}")/../tools/test"'
+    ]
