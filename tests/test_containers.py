@@ -60,11 +60,11 @@ class Image:
 
     installed: Path
 
-    def command(self, words: list[str]) -> list[str]:
+    def command(self, words: list[str], models: Path = EXAMPLE_REPOSITORY) -> list[str]:
         """Return a command of the image with its program and paths as they are here."""
         program = shutil.which(words[0], path=self.environment["PATH"])
         assert program is not None, f"the image has no {words[0]}"
-        return [program, *(word.replace(MODELS, str(EXAMPLE_REPOSITORY)) for word in words[1:])]
+        return [program, *(word.replace(MODELS, str(models)) for word in words[1:])]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,7 +109,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 @pytest.mark.timeout(900)
-def test_the_image_serves_and_its_health_check_tells(image: Image, tmp_path: Path) -> None:
+def test_the_image_serves_and_its_health_check_tells(image: Image) -> None:
     words = [*FINAL.only("ENTRYPOINT").command, *FINAL.only("CMD").command]
     server = ServerProcess.start(
         ["--grpc-address=127.0.0.1", "--grpc-port=0"],
@@ -125,11 +125,18 @@ def test_the_image_serves_and_its_health_check_tells(image: Image, tmp_path: Pat
 
 
 @pytest.mark.timeout(900)
-def test_the_image_serves_as_the_compose_file_starts_it(image: Image) -> None:
+def test_the_composed_container_is_healthy_beside_a_broken_model(
+    image: Image, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EXAMPLE_REPOSITORY, models)
+    broken = models / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "model.onnx").write_text("no model")
     words = [*FINAL.only("ENTRYPOINT").command, *compose_service()["command"]]
     server = ServerProcess.start(
         ["--grpc-address=127.0.0.1", "--grpc-port=0"],
-        program=image.command(words),
+        program=image.command(words, models),
         env=image.environment,
     )
     with server:

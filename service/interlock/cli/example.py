@@ -21,6 +21,7 @@ from interlock.domain.datatypes import BY_WIRE, BYTES
 
 _METHOD: Final = f"{INFERENCE}/ModelInfer"
 _TEXT: Final = b"hello"
+_BF16: Final = "BF16"
 _MAX_ELEMENTS: Final = 2000
 """More than that is not written into the command line: the system limits an argument's length."""
 
@@ -123,10 +124,9 @@ def _python_input(place: int, tensor: TensorMetadata) -> str:
     if tensor.datatype == BYTES:
         array = f"np.full({sizes}, {_TEXT!r}, dtype=object)"
     else:
-        # tritonclient takes float32 for BF16 and cuts it down.
-        is_bf16 = tensor.datatype == "BF16"
-        name = "float32" if is_bf16 else BY_WIRE[tensor.datatype].dtype.name
-        array = f'np.zeros({sizes}, dtype="{name}")'
+        is_bf16 = tensor.datatype == _BF16
+        dtype = "bfloat16" if is_bf16 else f'"{BY_WIRE[tensor.datatype].dtype.name}"'
+        array = f"np.zeros({sizes}, dtype={dtype})"
     made = f"InferInput({json.dumps(tensor.name)}, {sizes}, {json.dumps(tensor.datatype)})"
     return f"inputs.append({made})\ninputs[{place}].set_data_from_numpy({array})"
 
@@ -155,8 +155,10 @@ def python(metadata: ModelMetadata, version: str, connection: Connection) -> str
         arguments.append(f"model_version={json.dumps(version)}")
     if connection.headers:
         arguments.append(f"headers={dict(connection.headers)!r}")
+    is_bf16 = any(tensor.datatype == _BF16 for tensor in metadata.inputs)
     lines = [
         "import numpy as np",
+        *(["from ml_dtypes import bfloat16"] if is_bf16 else []),
         "from tritonclient.grpc import InferenceServerClient, InferInput",
         "",
         "inputs = []",

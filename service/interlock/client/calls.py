@@ -42,7 +42,7 @@ Response = TypeVar("Response", bound=Message)
 class ResponseType(Protocol[Response]):  # type: ignore[misc]  # Response stands in a result only
     """The class of a response: makes one of its bytes."""
 
-    def FromString(self, data: bytes) -> Response: ...  # noqa: N802 - protobuf's name
+    def FromString(self, data: bytes, /) -> Response: ...  # noqa: N802 - protobuf's name
 
 
 class Client:

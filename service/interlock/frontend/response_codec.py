@@ -62,10 +62,8 @@ def encode_response(
     a classification that is not possible, or an answer larger than gRPC can carry.
     """
     outputs: Sequence[OutputTensor] = response.outputs
-    if model.rules.reshapes_outputs:
-        outputs = _reshaped(model, outputs)
-    if request.outputs:
-        outputs = _requested(request, model, outputs)
+    if request.outputs or model.rules.reshapes_outputs:
+        outputs = _as_requested(request, model, outputs)
     parts: list[Buffer] = [_of_version(model)]
     if request.id:
         parts.append(_text(_ID, request.id))
@@ -80,13 +78,15 @@ def encode_response(
         size = data.nbytes if type(data) is memoryview else len(data)
         tensor_bytes += size
         tensors += (_RAW + _varint(size), data)
-    size = tensor_bytes + sum(map(len, parts)) + sum(map(len, tensors[::2]))
     if streaming:
+        size = tensor_bytes + _head_bytes(parts, tensors)
         parts.insert(0, _INFER_RESPONSE + _varint(size))
-        size += len(parts[0])
-    if size > MAX_RESPONSE_BYTES:
-        raise _too_large(size)
-    return b"".join(parts + tensors)
+    if tensor_bytes > MAX_RESPONSE_BYTES:  # Known without joining them.
+        raise _too_large(tensor_bytes + _head_bytes(parts, tensors))
+    message = b"".join(parts + tensors)
+    if len(message) > MAX_RESPONSE_BYTES:
+        raise _too_large(len(message))
+    return message
 
 
 def encode_stream_error(
@@ -109,6 +109,11 @@ def encode_stream_error(
     return _text(_ERROR_MESSAGE, message) + _INFER_RESPONSE + _varint(len(inner)) + inner
 
 
+def _head_bytes(parts: Sequence[Buffer], tensors: Sequence[Buffer]) -> int:
+    """How long everything is but the data, which is every second of `tensors`."""
+    return sum(map(len, parts)) + sum(map(len, tensors[::2]))
+
+
 def _too_large(size: int) -> InvalidRequestError:
     return InvalidRequestError(
         f"Response has byte size {size} which exceeds gRPC's byte size limit {MAX_RESPONSE_BYTES}."
@@ -129,9 +134,13 @@ def _varint(number: int) -> bytes:
 
 
 def _text(tag: bytes, text: str) -> bytes:
-    # A file's name, and so an error, may hold what UTF-8 cannot say.
-    encoded = text.encode(errors="replace")
-    return tag + _varint(len(encoded)) + encoded
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        # A file's name, and so an error, may hold what UTF-8 cannot say.
+        encoded = text.encode(errors="replace")
+    size = len(encoded)
+    return tag + (_ONE_BYTE[size] if size < MORE else _varint(size)) + encoded
 
 
 def _of_version(model: ServedModel) -> bytes:
@@ -210,10 +219,14 @@ def _reshaped(model: ServedModel, outputs: Sequence[OutputTensor]) -> list[Outpu
     ]
 
 
-def _requested(
+def _as_requested(
     request: InferRequest, model: ServedModel, outputs: Sequence[OutputTensor]
 ) -> Sequence[OutputTensor]:
+    if model.rules.reshapes_outputs:
+        outputs = _reshaped(model, outputs)
     wanted = request.outputs
+    if not wanted:
+        return outputs
     if len(wanted) == len(outputs) == 1:
         first = wanted[0]
         if first.classes == 0 and first.name == outputs[0].name:
