@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from tools.progress import duration
 
 NOTHING_SELECTED: Final = 5
 """How pytest ends when no test fits its arguments."""
+LINES_OF_A_FAILURE: Final = 15
 WIRE_FOLDERS: Final = ("tests/wire", "tests/integration", "tests/e2e")
 
 
@@ -37,12 +39,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a check ended. `remark` is its closing line where that says more than its code."""
+    """How a check ended, and the last lines that it printed."""
 
     step: Step
     is_good: bool
     seconds: float
-    remark: str
+    last_lines: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """The closing line of pytest, which says more than its code."""
+        return self.last_lines[-1] if self.step.is_pytest and self.last_lines else ""
 
 
 def steps() -> tuple[Step, ...]:
@@ -95,13 +102,13 @@ def run(step: Step, pytest_arguments: Sequence[str]) -> Result:
     ) as process:
         # Popen makes the pipe, since it was told to.
         assert process.stdout is not None
-        closing = _pass_on(process.stdout)
+        last_lines = _pass_on(process.stdout)
     seconds = time.monotonic() - started
     is_good = process.returncode == 0 or (
         process.returncode == NOTHING_SELECTED and step.is_pytest and bool(pytest_arguments)
     )
     print(f"-- {step.name}: {verdict(is_good)}, {duration(seconds)}", flush=True)
-    return Result(step, is_good, seconds, closing if step.is_pytest else "")
+    return Result(step, is_good, seconds, last_lines)
 
 
 def _environment() -> Mapping[str, str]:
@@ -111,14 +118,15 @@ def _environment() -> Mapping[str, str]:
     return {"PATH": path, **colours}
 
 
-def _pass_on(lines: Iterator[str]) -> str:
-    """Print every line as it comes, and return the last one that says something."""
-    last = ""
+def _pass_on(lines: Iterator[str]) -> tuple[str, ...]:
+    """Print every line as it comes, and return the last ones that say something."""
+    last: deque[str] = deque(maxlen=LINES_OF_A_FAILURE)
     for line in lines:
         sys.stdout.write(line)
         sys.stdout.flush()
-        last = line.strip() or last
-    return last
+        if line.strip():
+            last.append(line.rstrip())
+    return tuple(last)
 
 
 def verdict(is_good: bool) -> str:
@@ -126,16 +134,22 @@ def verdict(is_good: bool) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Return a line for each check, the closing lines of pytest, and what failed."""
-    width = max(len(result.step.name) for result in results)
+    """Return how each failure ended, a line for each check, and the closing lines of pytest."""
+    failed = [result for result in results if not result.is_good]
     lines = [
+        line
+        for result in failed
+        for line in (f"-- the end of {result.step.name}:", *result.last_lines, "")
+    ]
+    width = max(len(result.step.name) for result in results)
+    lines += [
         f"{result.step.name:<{width}}  {verdict(result.is_good)}  {duration(result.seconds):>10}"
         for result in results
     ]
     lines += [f"{result.step.name}: {result.remark}" for result in results if result.remark]
-    failed = [result.step.name for result in results if not result.is_good]
     total = duration(sum(result.seconds for result in results))
-    lines.append(f"FAILED: {', '.join(failed)}" if failed else f"Everything passed in {total}.")
+    names = ", ".join(result.step.name for result in failed)
+    lines.append(f"FAILED: {names}" if failed else f"Everything passed in {total}.")
     return "\n".join(lines)
 
 

@@ -109,12 +109,17 @@ class Server:
 
     def wait(self) -> None:
         """Return when it has ended by itself."""
-        self._process.wait()
+        # In short waits: a signal that comes just before a system call does not interrupt it.
+        while self._process.poll() is None:
+            time.sleep(LOOK_EVERY_S)
 
     def stop(self) -> int:
         """Let what is in flight finish, and return the exit code."""
         self._process.terminate()
-        return self._process.wait(STOP_TIMEOUT_S)
+        try:
+            return self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise DemonstrationError("the server did not stop") from None
 
     def __enter__(self) -> Self:
         return self
@@ -292,7 +297,6 @@ def run(digit: Digit, port: int, *, stop_after: bool) -> int:
         is_right = demonstrate(server, digit)
         if not stop_after:
             print(further_calls(digit, server.address()))
-            print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
             wait_for_interrupt(server)
         code = server.stop()
     if code != 0:
@@ -303,6 +307,8 @@ def run(digit: Digit, port: int, *, stop_after: bool) -> int:
 def wait_for_interrupt(server: Server) -> None:
     """Return when somebody asks us to stop. Raise `DemonstrationError` if the server ends first."""
     try:
+        # Inside, since it invites the interrupt.
+        print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
         server.wait()
     except KeyboardInterrupt:
         print("\nStopping.", flush=True)

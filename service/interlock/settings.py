@@ -231,11 +231,6 @@ class RepositorySettings:
         }
         object.__setattr__(self, "backend_config", MappingProxyType(frozen))
 
-    def options_of(self, backend: str) -> Mapping[str, str]:
-        """Return the options for one backend: its own over those of every backend."""
-        every = self.backend_config.get("", {})
-        return {**every, **self.backend_config.get(backend, {})}
-
 
 @dataclass(frozen=True, slots=True)
 class LifetimeSettings:

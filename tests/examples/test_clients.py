@@ -55,7 +55,7 @@ def test_the_commands_in_the_readme_classify_a_digit(
     # `timeout` and not subprocess's own, which would leave the children of the shell behind.
     shell = ["timeout", "540", "bash", "-euc", script]
 
-    done = subprocess.run(  # noqa: S603 - the commands are our own documentation
+    done = subprocess.run(
         shell,
         cwd=folder,
         env={

@@ -158,22 +158,12 @@ def test_a_wildcard_may_be_named_twice() -> None:
     assert set(settings.load_models) == {"*"}
 
 
-def test_a_backends_own_option_goes_before_the_one_for_all() -> None:
-    settings = RepositorySettings(
-        roots=ROOTS,
-        backend_config={"": {"threads": "1", "arena": "0"}, "onnxruntime": {"threads": "2"}},
-    )
-
-    assert settings.options_of("onnxruntime") == {"threads": "2", "arena": "0"}
-    assert settings.options_of("identity") == {"threads": "1", "arena": "0"}
-
-
 def test_backend_options_do_not_change_with_what_they_were_made_of() -> None:
     given = {"onnxruntime": {"threads": "2"}}
     settings = RepositorySettings(roots=ROOTS, backend_config=given)
     given["onnxruntime"]["threads"] = "3"
 
-    assert settings.options_of("onnxruntime") == {"threads": "2"}
+    assert settings.backend_config["onnxruntime"] == {"threads": "2"}
 
 
 def test_a_restricted_value_is_not_shown() -> None:

@@ -5,7 +5,6 @@ that is single, unknown ones at every level, groups, numbers and lengths longer 
 need be, packed numbers and single ones mixed, entries of a map in parts or twice.
 """
 
-import struct
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -215,11 +214,9 @@ class MessageMaker:
             elif kind == 4:
                 data[place:place] = data[place : place + random.randint(1, 40)]
             elif kind == 5:
-                data[place : place + 1] = random.choice((b"\x80", b"\xff", b"\x00", b"\x0b", b"\x0c"))
+                data[place : place + 1] = random.choice(
+                    (b"\x80", b"\xff", b"\x00", b"\x0b", b"\x0c")
+                )
             elif place < len(data):
                 data[place] ^= 1 << random.randint(0, 7)
         return bytes(data)
-
-
-def doubles(*values: float) -> bytes:
-    return struct.pack(f"<{len(values)}d", *values)

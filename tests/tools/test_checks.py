@@ -60,19 +60,31 @@ def test_pytest_may_find_nothing_to_run_only_if_told_so(
     assert run(step, arguments).is_good is is_good
 
 
-def test_the_summary_names_what_failed_and_repeats_the_closing_line() -> None:
-    results = [Result(GOOD, True, 61.0, ""), Result(BAD, False, 0.5, "1 failed, 2 passed in 0.4s")]
+def test_the_summary_ends_with_what_failed_and_pytests_closing_line() -> None:
+    tests = Step("tests", "all tests", ("pytest",))
+    closing = "1 failed, 2 passed in 0.4s"
+    results = [Result(GOOD, True, 61.0, ("fine",)), Result(tests, False, 0.5, ("why", closing))]
 
     assert summary(results).splitlines() == [
-        "good  passed   1 min 1 s",
-        "bad   FAILED      500 ms",
-        "bad: 1 failed, 2 passed in 0.4s",
-        "FAILED: bad",
+        "-- the end of tests:",
+        "why",
+        closing,
+        "",
+        "good   passed   1 min 1 s",
+        "tests  FAILED      500 ms",
+        f"tests: {closing}",
+        "FAILED: tests",
     ]
 
 
+def test_the_summary_of_a_failure_has_only_its_last_lines() -> None:
+    many = Step("many", "many lines", ("python", "-c", "print(*range(40), sep='\\n'); exit(1)"))
+
+    assert run(many, ()).last_lines == tuple(str(number) for number in range(25, 40))
+
+
 def test_the_summary_says_that_everything_passed() -> None:
-    assert summary([Result(GOOD, True, 2.0, "")]).endswith("\nEverything passed in 2.0 s.")
+    assert summary([Result(GOOD, True, 2.0)]).endswith("\nEverything passed in 2.0 s.")
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ assert type(got) is not type(sent)
 """
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stderr) == (0, "")
 
@@ -233,7 +233,7 @@ def test_messages_work_as_in_generated_code() -> None:
     assert type(request.inputs[0]) is type(tensor)
     assert request.parameters["a"].WhichOneof("parameter_choice") == "string_param"
     assert copy.deepcopy(request) == request
-    assert pickle.loads(pickle.dumps(tensor)) == tensor  # noqa: S301
+    assert pickle.loads(pickle.dumps(tensor)) == tensor
     assert type(request).RAW_INPUT_CONTENTS_FIELD_NUMBER == 7
     assert f"{type(tensor).__module__}.{type(tensor).__qualname__}" == (
         "interlock.pb.grpc_service_pb2.ModelInferRequest.InferInputTensor"
@@ -267,6 +267,6 @@ def test_buf_finds_nothing_to_say_about_our_files(rule: str) -> None:
     )
     arguments = {"lint": ["lint", "--config", rules], "format": ["format", "--diff", "--exit-code"]}
     command = [str(Path(sys.executable).with_name("buf")), *arguments[rule]]
-    run = subprocess.run(command, cwd="protos", capture_output=True, text=True, check=False)  # noqa: S603
+    run = subprocess.run(command, cwd="protos", capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -7,7 +7,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.support import onnx_small
-from tests.support.models import Repository
+from tests.support.models import Port, Repository
 from tests.support.wire import (
     Client,
     ParameterValue,
@@ -108,6 +108,19 @@ def test_an_unloaded_model_is_unavailable_and_says_so(
     eventually(lambda: rows(client, "leaving") == [("1", "UNAVAILABLE", "unloaded")])
 
 
+def test_the_log_tells_of_each_version_that_is_unloaded(
+    repository: Repository, client: Client, server: WireServer
+) -> None:
+    """L0_lifecycle counts these lines."""
+    repository.identity("told", versions=(1, 2), extra="version_policy { all {} }")
+    client.load("told")
+
+    client.unload("told")
+
+    for version in (1, 2):
+        server.process.wait_for_log(f"successfully unloaded 'told' version {version}")
+
+
 def test_an_unloaded_model_can_come_back(repository: Repository, client: Client) -> None:
     repository.identity("back")
     for _ in range(3):
@@ -121,8 +134,9 @@ def test_unload_returns_before_the_drain_is_over(repository: Repository, client:
     repository.identity("busy", parameters={"execute_delay_ms": "700"})
     client.load("busy")
     call = client.start(infer_request("busy", given("INPUT0", np.ones(1, "<f4")), id="in"))
-    # The same connection: what it answers came after the call.
-    assert client.model_ready("busy")
+    # On the same connection, and so behind the call: when these are answered, it has arrived.
+    for _ in range(10):
+        client.infer(infer_request("first", given("INPUT0", np.ones(1, "<f4"))))
 
     client.unload("busy")
 
@@ -302,6 +316,24 @@ def test_what_cannot_be_served_yet_says_what_is_missing(
     assert refusal.code in {"INVALID_ARGUMENT", "INTERNAL"}
     assert missing in refusal.text
     client.unload(model)
+
+
+@pytest.mark.parametrize("path", ["../secret.txt", "/etc/hostname", "1/../../secret.txt", "link"])
+def test_labels_cannot_come_from_outside_the_model(
+    repository: Repository, client: Client, path: str
+) -> None:
+    secret = repository.root / "secret.txt"
+    secret.write_text("secret\n")
+    folder = repository.identity("curious", Port(labels=path))
+    if not (folder / "link").is_symlink():
+        (folder / "link").symlink_to(secret)
+
+    refusal = client.load_refusal("curious")
+
+    assert refusal.code in {"INVALID_ARGUMENT", "INTERNAL"}
+    assert "outside model directory" in refusal.text
+    assert "secret\n" not in refusal.text
+    client.unload("curious")
 
 
 PARAMETERS = pytest.mark.parametrize(

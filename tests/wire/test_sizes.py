@@ -19,10 +19,21 @@ COMPRESSIBLE = given("x", np.zeros(1 << 18, "<f4"))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
+    with serving(with_model(tmp_path_factory)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def compressing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
+    flag = "--grpc-infer-response-compression-level=high"
+    with serving(with_model(tmp_path_factory), flag) as server:
+        yield server
+
+
+def with_model(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository = Repository(tmp_path_factory.mktemp("repository"))
     repository.onnx("model", onnx_small.identity("FP32"))
-    with serving(repository, "--grpc-infer-response-compression-level=high") as server:
-        yield server
+    return repository
 
 
 class CountingProxy:
@@ -67,6 +78,18 @@ def counted(server: WireServer) -> Iterator[tuple[CountingProxy, Client]]:
     proxy.close()
 
 
+def bytes_on_the_wire(server: WireServer, rpc: str) -> int:
+    """How many bytes come back with a megabyte that compresses well."""
+    request = infer_request("model", COMPRESSIBLE)
+    with counted(server) as (proxy, client):
+        if rpc == "unary":
+            answer = client.infer(request)
+        else:
+            answer = client.exchange(request)[0].infer_response
+    assert len(answer.raw_output_contents[0]) == 1 << 20
+    return proxy.received
+
+
 def test_seventy_megabytes_go_both_ways(client: Client) -> None:
     sent = np.random.default_rng(0).integers(0, 255, LARGE_BYTES, dtype=np.uint8).view("<f4")
     request = infer_request("model", given("x", sent))
@@ -80,17 +103,13 @@ def test_seventy_megabytes_go_both_ways(client: Client) -> None:
 
 
 @pytest.mark.parametrize("rpc", ["unary", "stream"])
-def test_answers_are_compressed_where_the_flag_says_so(server: WireServer, rpc: str) -> None:
-    request = infer_request("model", COMPRESSIBLE)
+def test_answers_are_compressed_where_the_flag_says_so(compressing: WireServer, rpc: str) -> None:
+    assert bytes_on_the_wire(compressing, rpc) < 1 << 17
 
-    with counted(server) as (proxy, client):
-        if rpc == "unary":
-            answer = client.infer(request)
-        else:
-            answer = client.exchange(request)[0].infer_response
 
-    assert len(answer.raw_output_contents[0]) == 1 << 20
-    assert proxy.received < 1 << 17
+@pytest.mark.parametrize("rpc", ["unary", "stream"])
+def test_answers_are_not_compressed_by_default(server: WireServer, rpc: str) -> None:
+    assert bytes_on_the_wire(server, rpc) > 1 << 20
 
 
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
@@ -141,6 +142,35 @@ def test_explicit_mode_may_begin_with_nothing(repository: Repository) -> None:
         assert client.ready()
         client.load("a")
         assert client.model_ready("a")
+
+
+def test_the_flags_of_connections_let_a_client_ping(repository: Repository) -> None:
+    """By its default a server ends a connection that pings so often."""
+    repository.identity("model", parameters={"execute_delay_ms": "1500"})
+    flags = (
+        "--grpc-keepalive-time=10000",
+        "--grpc-keepalive-timeout=5000",
+        "--grpc-keepalive-permit-without-calls=true",
+        "--grpc-http2-max-pings-without-data=0",
+        "--grpc-http2-min-recv-ping-interval-without-data=10",
+        "--grpc-http2-max-ping-strikes=0",
+        "--grpc-max-connection-age=600000",
+        "--grpc-max-connection-age-grace=10000",
+    )
+    pings = triton.KeepAliveOptions(
+        keepalive_time_ms=100,
+        keepalive_timeout_ms=5_000,
+        keepalive_permit_without_calls=True,
+        http2_max_pings_without_data=0,
+    )
+    tensor = triton.InferInput("INPUT0", [1], "FP32")
+    tensor.set_data_from_numpy(np.ones(1, np.float32))
+
+    with (
+        started(repository, *flags) as (process, _),
+        triton.InferenceServerClient(process.address, keepalive_options=pings) as client,
+    ):
+        assert client.infer("model", [tensor]).as_numpy("OUTPUT0") == [1]
 
 
 @pytest.mark.parametrize(

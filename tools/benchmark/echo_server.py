@@ -8,7 +8,7 @@ import grpc.aio
 import uvloop
 
 
-class _Echo(grpc.GenericRpcHandler):
+class _Echo(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
     def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return grpc.unary_unary_rpc_method_handler(self._echo)
 

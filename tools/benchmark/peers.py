@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import targets
+from tools.benchmark import targets
 
 _ENVIRONMENTS = targets.ROOT / ".venvs"
 _TRITON = ("nvidia-pytriton==0.7.0", "onnxruntime")
@@ -104,7 +104,7 @@ def _free_port() -> int:
 def triton() -> Iterator[targets.Target]:
     """Triton 2.51 as its wheel carries it, with its Python backend."""
     environment = _environment("triton", _TRITON)
-    (packages,) = environment.glob("lib/python3.*/site-packages")
+    packages = next(environment.glob("lib/python3.*/site-packages"))
     server = packages / "pytriton" / "tritonserver"
     with tempfile.TemporaryDirectory(prefix="interlock-triton-") as folder:
         backends = Path(folder) / "backends"

@@ -13,17 +13,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import load as loads
-import targets
-
 from interlock.pb import grpc_service_pb2 as pb
+from tools.benchmark import load as loads, targets
 
 KB = 1000
 CASES = (
@@ -153,7 +148,7 @@ def main() -> int:
             stack.enter_context(targets.interlock(*arguments.flags)),
         ]
         if arguments.peers:
-            import peers
+            from tools.benchmark import peers
 
             servers += [stack.enter_context(peer) for peer in peers.all_peers()]
         readings = asyncio.run(

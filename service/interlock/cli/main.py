@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from interlock import __version__
 from interlock.cli.verb import (
@@ -48,6 +48,9 @@ _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIEN
 _VERBS: Final = tuple(verb for verb, *_ in (*_OTHER_VERBS, *_CLIENT_VERBS))
 _INTERRUPTED: Final = 130
 
+AddParser = Callable[[SubParsers], None]
+"""What each module of this package that has verbs offers."""
+
 _HINTS: Final = {
     "UNAUTHENTICATED": "see --header and --tls-cert",
     "DEADLINE_EXCEEDED": "see --timeout",
@@ -57,12 +60,6 @@ _HINTS_BY_TEXT: Final = (
     ("unknown model", "'interlock index' lists the models"),
     ("explicit model load", "the server must run with --model-control-mode=explicit"),
 )
-
-
-class VerbModule(Protocol):
-    """A module of this package that has verbs."""
-
-    def add_parser(self, subparsers: SubParsers) -> None: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,10 +106,10 @@ def _refuse(message: str, code: int) -> int:
     return code
 
 
-def _parse(module: VerbModule, words: Sequence[str]) -> argparse.Namespace | int:
+def _parse(add_parser: AddParser, words: Sequence[str]) -> argparse.Namespace | int:
     """Return the arguments of a verb, or the exit code where argparse has said all."""
     subparsers = argparse.ArgumentParser(prog="interlock").add_subparsers()
-    module.add_parser(subparsers)
+    add_parser(subparsers)
     parser = subparsers.choices[words[0]]
     try:
         # Intermixed: what is typed after a flag belongs to NAME=VALUE... all the same.
@@ -142,7 +139,7 @@ def _version(words: Sequence[str]) -> int:
 def _validate(words: Sequence[str]) -> int:
     from interlock.cli import validate
 
-    arguments = _parse(validate, ["validate", *words])
+    arguments = _parse(validate.add_parser, ["validate", *words])
     return arguments if isinstance(arguments, int) else validate.run(arguments)
 
 
@@ -159,7 +156,7 @@ _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
 def _client_verb(words: Sequence[str], environment: Mapping[str, str]) -> int:
     # Before grpc is imported: what its core would log is said by us, in one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    arguments = _parse(importlib.import_module(_MODULES[words[0]]), words)
+    arguments = _parse(importlib.import_module(_MODULES[words[0]]).add_parser, words)
     return arguments if isinstance(arguments, int) else _run(arguments, environment)
 
 

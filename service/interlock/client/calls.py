@@ -73,13 +73,11 @@ class Client:
     ) -> Response:
         """Call and wait for the answer, as long as the connection allows."""
         invoke = self._channel.unary_unary(
-            f"/{service}/{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response.FromString,
+            f"/{service}/{method}", response_deserializer=response.FromString
         )
         try:
             answer: Response = invoke(
-                request,
+                request.SerializeToString(),
                 timeout=self.connection.timeout_s,
                 metadata=self.connection.headers,
             )

@@ -14,6 +14,10 @@ class InferRequest:
     every input, checks all of it against the model's rules and fills the second block.
     From then on the request belongs to the scheduler, which ends it through `responder`.
     Times are nanoseconds of the monotonic clock.
+
+    `running` is the scheduler's: it sets it first and then asks whether the request has
+    ended. Whoever ends a request that is not running lets go of its inputs, because what
+    lies in a queue would otherwise keep its message alive until it is somebody's turn.
     """
 
     model_name: str = ""
@@ -32,6 +36,7 @@ class InferRequest:
     timeout_us: int = 0
     received_ns: int = 0
     queued_ns: int = 0
+    running: bool = False
 
     @property
     def tag(self) -> str:

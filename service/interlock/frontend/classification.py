@@ -32,7 +32,7 @@ def classify(model: ServedModel, output: OutputTensor, count: int) -> OutputTens
             f"class result not available for output due to unsupported type '{output.datatype}'"
         )
     batched = model.config.max_batch_size > 0 and len(output.shape) > 0
-    rows = output.shape[0] if batched else 1
+    rows = output.shape[0] if batched else 1  # pyright: ignore[reportGeneralTypeIssues]
     values = np.frombuffer(output.data, dtype=BY_WIRE[output.datatype].dtype)
     columns = int(np.prod(output.shape[1:] if batched else output.shape, dtype=np.int64))
     if columns > MAX_ELEMENTS:

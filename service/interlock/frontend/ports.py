@@ -37,11 +37,11 @@ class ServerState(Protocol):
         ...
 
     def ready(self) -> bool:
-        """What ServerReady answers: strict readiness over all known versions, or the phase alone."""
+        """What ServerReady answers: strict readiness over all versions, or the phase alone."""
         ...
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` (quick, must not block) after every change; returns the way to end that."""
+        """Call `listener` (quick, never blocking) after every change; return how to end that."""
         ...
 
 

@@ -115,7 +115,8 @@ class PublicTransport:
             UNARY_METHOD: grpc.unary_unary_rpc_method_handler(_in_pool(self._on_unary, pool)),
             STREAM_METHOD: grpc.stream_stream_rpc_method_handler(_in_pool(self._on_stream, pool)),
         }
-        server.add_registered_method_handlers(SERVICE, handlers)
+        register = server.add_registered_method_handlers  # pyright: ignore[reportAttributeAccessIssue]
+        register(SERVICE, handlers)
 
     def start(self) -> None: ...
 

@@ -102,7 +102,7 @@ class Reflection:
     def _handler(self) -> Callable[..., Iterator[object]]:
         def handle(requests: Iterator[object], context: grpc.ServicerContext) -> Iterator[object]:
             with self._counted(context):
-                yield from self._servicer.ServerReflectionInfo(requests, context)
+                yield from self._servicer.ServerReflectionInfo(requests, context)  # pyright: ignore[reportArgumentType] - what grpcio hands over is that
 
         return handle
 

@@ -19,6 +19,7 @@ from interlock.frontend.wire_format import (
     FIRST_TAG,
     LENGTH_DELIMITED,
     MORE,
+    MalformedMessageError,
     ends_inside_field,
     fields,
     malformed,
@@ -67,6 +68,10 @@ _UINT64: Final = 0x28
 
 _read_double: Final = Struct("<d").unpack_from
 
+_SMALL: Final = 16 << 10
+"""What may be read at once, on the polling thread, in bytes that are not tensor data."""
+_FEW_FIELDS: Final = 256
+
 _MEMO_ENTRIES: Final = 1024
 _MEMO: Final = 257  # Longer ones are not kept,
 _MEMO_DEPTH: Final = 1  # nor what is deeper in the message, where less may be nested.
@@ -91,6 +96,29 @@ def parse_request(message: bytes) -> tuple[InferRequest, list[memoryview]]:
         return _parse(message)
     except IndexError:
         raise ends_inside_field(len(message)) from None
+
+
+def is_costly_to_parse(message: bytes) -> bool:
+    """Whether reading the message may take long: it is large, and not for its tensors.
+
+    Two bytes can be a field, and a field costs a microsecond. A client that means well
+    sends a few dozen, whatever the size of its tensors.
+    """
+    end = len(message)
+    if end <= _SMALL:
+        return False
+    position = structure = 0
+    try:
+        for _ in range(_FEW_FIELDS):
+            if position >= end:
+                return structure > _SMALL
+            tag, start, stop = read_field(message, position, end, depth=0)
+            structure += start - position if tag == _RAW else stop - position
+            position = stop
+    except (IndexError, MalformedMessageError):
+        # Broken further on; what stands before that is what reading it will cost.
+        return structure > _SMALL
+    return True
 
 
 # One flat loop, the hottest of the server: each call in it would cost a tenth of it.

@@ -59,7 +59,7 @@ class GrpcServer:
         self._credentials = server_credentials(settings.tls)
         self.server = grpc.server(
             self.pools.refusal,
-            interceptors=(RefuseWhenFull(_bounds(services)),),
+            interceptors=[RefuseWhenFull(_bounds(services))],
             options=server_options(settings),
         )
         for service in services:
@@ -132,7 +132,8 @@ def _add(server: grpc.Server, service: Service) -> None:
     handlers = dict(service.handlers)
     generic = grpc.method_handlers_generic_handler(service.name, handlers)
     server.add_generic_rpc_handlers((generic,))
-    server.add_registered_method_handlers(service.name, handlers)
+    register = server.add_registered_method_handlers  # pyright: ignore[reportAttributeAccessIssue]
+    register(service.name, handlers)
 
 
 def _bounds(services: Sequence[Service]) -> dict[str, BoundedPool]:

@@ -78,7 +78,7 @@ def server_credentials(settings: TlsSettings) -> grpc.ServerCredentials | None:
     )
     return grpc.dynamic_ssl_server_credentials(
         certificates.load(),
-        certificates.refresh,
+        certificates.refresh,  # pyright: ignore[reportArgumentType] - None is "as it was"
         require_client_authentication=settings.use_ssl_mutual,
     )
 

@@ -4,7 +4,7 @@ Clients then wait, held by HTTP/2, instead of the process being killed for its m
 """
 
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 Receive = Callable[[], object]
@@ -22,7 +22,8 @@ class MemoryBudget:
         # Guards the two below. A leaf: whoever waits is called after it is let go.
         self._lock = threading.Lock()
         self._used = 0
-        self._waiting: deque[Receive] = deque()
+        # In the order of asking; a dictionary, because who waits may go away.
+        self._waiting: OrderedDict[Receive, None] = OrderedDict()
 
     @property
     def used_bytes(self) -> int:
@@ -34,40 +35,53 @@ class MemoryBudget:
 
     def when_free(self, receive: Receive) -> None:
         """Call `receive` now, or once there is room, in the order of asking."""
+        free: tuple[Receive, ...] = (receive,)
         if self._used >= self._limit or self._waiting:
             with self._lock:
                 # Whoever waits comes first; with nothing pending nobody is left waiting.
                 if self._used >= self._limit or self._waiting:
-                    self._waiting.append(receive)
-                    return
-        receive()
+                    self._waiting[receive] = None
+                    free = self._next()
+        for one in free:
+            one()
+
+    def withdraw(self, receive: Receive) -> None:
+        """Whoever asked will take nothing any more: wait no longer, or pass the turn on.
+
+        Clients that give up while there is no room would otherwise pile up here.
+        """
+        with self._lock:
+            self._waiting.pop(receive, None)
+            free = self._next()
+        for one in free:
+            one()
 
     def take(self, size_bytes: int) -> None:
         """Count a message that has arrived; the next one that waits may come if there is room."""
         with self._lock:
             self._used += size_bytes
             free = self._next()
-        for receive in free:
-            receive()
+        for one in free:
+            one()
 
     def give_back(self, size_bytes: int) -> None:
         """Count a message that has been answered."""
         with self._lock:
             self._used -= size_bytes
             free = self._next()
-        for receive in free:
-            receive()
+        for one in free:
+            one()
 
     def _next(self) -> tuple[Receive, ...]:
         """Take out who may receive now.
 
-        One at a time near the limit. Below half of it all: one that waits may have been
-        cancelled, and would then never take the turn to the next.
+        One at a time near the limit. Below half of it all: one that waits may be a stream
+        whose client has nothing to say, and would then never give the turn to the next.
         """
         if not self._waiting or self._used >= self._limit:
             return ()
         if self._used * 2 >= self._limit:
-            return (self._waiting.popleft(),)
+            return (self._waiting.popitem(last=False)[0],)
         free = tuple(self._waiting)
         self._waiting.clear()
         return free

@@ -141,8 +141,9 @@ class DirectScheduler:
 
     def _refuse(self, request: InferRequest, error: ServiceError) -> None:
         self._statistics.record_failure(self._now_ns() - request.received_ns)
-        if request.responder is not None:
-            request.responder.fail(error)
+        responder = request.responder
+        if responder is not None:
+            responder.fail(error)
 
     def _serve(self, runner: BatchRunner) -> None:
         """Answer requests until told to end; nothing that one of them does ends the thread."""
@@ -158,6 +159,8 @@ class DirectScheduler:
             request = take()
 
     def _answer(self, runner: BatchRunner, request: InferRequest) -> None:
+        # In this order: see `InferRequest`. A request that has ended has no responder.
+        request.running = True
         responder = request.responder
         if responder is None or responder.ended:
             self._statistics.record_failure(self._now_ns() - request.received_ns)

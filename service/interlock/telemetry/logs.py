@@ -184,12 +184,12 @@ class _RecordHandler(logging.Handler):
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> LogState:
     """Send all events of this process to `stream` (stderr if None) from now on."""
-    stream = stream or sys.stderr
+    target = sys.stderr if stream is None else stream
     state = LogState(settings)
-    sink = _Sink(stream)
+    sink = _Sink(target)
     # Not cached in the loggers: a second call must reach those that have logged already.
     structlog.configure(
-        processors=[_Renderer(state, colours=stream.isatty())],
+        processors=[_Renderer(state, colours=target.isatty())],
         wrapper_class=type("GatedLogger", (_GatedLogger,), {"state": state}),
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,

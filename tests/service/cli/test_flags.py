@@ -66,7 +66,7 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
         "backend-config",
         "onnxruntime,a=b,c",
         [ROOT],
-        lambda s: s.repository.options_of("onnxruntime"),
+        lambda s: s.repository.backend_config["onnxruntime"],
         {"a": "b,c"},
     ),
     ("grpc-address", "127.0.0.1", [ROOT], lambda s: s.grpc.address, "127.0.0.1"),

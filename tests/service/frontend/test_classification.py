@@ -130,6 +130,13 @@ def test_puts_nan_last_and_keeps_its_sign() -> None:
     assert classes(serving(), tensor, 3) == ["1.000000:2", "nan:0", "-nan:1"]
 
 
+def test_finds_the_few_numbers_among_many_nan() -> None:
+    values = [math.nan] * 100
+    values[60] = 7
+
+    assert classes(serving(), output(values), 3) == ["7.000000:60", "nan:0", "nan:1"]
+
+
 @pytest.mark.parametrize("datatype", ["FP16", "BF16", "BOOL", "BYTES"])
 def test_refuses_types_that_have_no_classes(datatype: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:

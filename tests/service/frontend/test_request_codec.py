@@ -1,11 +1,12 @@
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from interlock.domain.tensor import InputTensor, RequestedOutput
 from interlock.frontend import request_codec
-from interlock.frontend.request_codec import UnsignedParameter, parse_request
+from interlock.frontend.request_codec import UnsignedParameter, is_costly_to_parse, parse_request
 from interlock.frontend.wire_format import MalformedMessageError
 from interlock.pb import grpc_service_pb2 as pb
 from tests.support.wire_messages import MessageMaker, delimited, tag, varint
@@ -293,3 +294,41 @@ def test_reads_every_beginning_of_a_message_as_protobuf_does() -> None:
     message = whole().SerializeToString()
 
     assert [difference(message[:size]) for size in range(len(message))] == [None] * len(message)
+
+
+def _request(**fields: Any) -> bytes:
+    return pb.ModelInferRequest(model_name="m", **fields).SerializeToString()
+
+
+def test_a_large_tensor_alone_does_not_make_a_message_costly() -> None:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[500_000])
+
+    assert not is_costly_to_parse(_request(inputs=[tensor], raw_input_contents=[bytes(2_000_000)]))
+
+
+def test_a_small_message_is_never_costly() -> None:
+    inputs = [pb.ModelInferRequest.InferInputTensor()] * 7000
+
+    assert not is_costly_to_parse(_request(inputs=inputs))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(
+            _request(inputs=[pb.ModelInferRequest.InferInputTensor()] * 9000), id="many inputs"
+        ),
+        pytest.param(_request(raw_input_contents=[b""] * 9000), id="many empty tensors"),
+        pytest.param(b"\x0a\x00" * 9000, id="the name, again and again"),
+        pytest.param(
+            _request(inputs=[pb.ModelInferRequest.InferInputTensor(shape=range(9000))]),
+            id="a shape of thousands",
+        ),
+        pytest.param(
+            _request(inputs=[pb.ModelInferRequest.InferInputTensor(shape=range(9000))]) + b"\x0b",
+            id="broken at its end",
+        ),
+    ],
+)
+def test_thousands_of_small_fields_make_a_message_costly(message: bytes) -> None:
+    assert is_costly_to_parse(message)

@@ -167,6 +167,21 @@ def test_refuses_a_response_larger_than_grpc_carries() -> None:
     assert int(text.split()[4]) > (64 << 20) * 32 + header
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_counts_everything_towards_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+    streaming: bool,
+) -> None:
+    response = InferResponse([y(bytes(100))])
+    message = encode_response(asking(), SERVED, response, streaming=streaming)
+    monkeypatch.setattr(response_codec, "MAX_RESPONSE_BYTES", len(message))
+    assert encode_response(asking(), SERVED, response, streaming=streaming) == message
+
+    monkeypatch.setattr(response_codec, "MAX_RESPONSE_BYTES", len(message) - 1)
+    with pytest.raises(InvalidRequestError, match=f"^Response has byte size {len(message)} which"):
+        encode_response(asking(), SERVED, response, streaming=streaming)
+
+
 def test_keeps_a_bounded_number_of_what_it_has_written() -> None:
     for index in range(3000):
         answered(InferResponse([y(shape=(index,))]))

@@ -163,6 +163,10 @@ def test_refuses_contents_that_are_no_message(part: bytes, text: str) -> None:
     )
 
 
+def test_reads_many_numbers_that_unknown_fields_part() -> None:
+    assert decoded("INT8", b"\x10\x01\x4a\x00\x10\x02" * 5000) == b"\1\2" * 5000
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 500, 50_000])
 def test_reads_runs_of_single_numbers(count: int) -> None:
     values = [7, 300, 2**64 - 1] * count

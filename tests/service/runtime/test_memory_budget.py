@@ -1,3 +1,5 @@
+from functools import partial
+
 from hypothesis import given, strategies as st
 
 from interlock.runtime.memory_budget import MemoryBudget
@@ -12,7 +14,7 @@ class Waiters:
 
     def ask(self, *names: str) -> None:
         for name in names:
-            self.budget.when_free(lambda name=name: self.received.append(name))
+            self.budget.when_free(partial(self.received.append, name))
 
 
 def test_below_the_limit_nobody_waits() -> None:

@@ -1,0 +1,88 @@
+"""What the documents show runs, and what they name exists."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import ROOT
+
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
+MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language, "" for those without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def named_files(text: str) -> set[str]:
+    """Return what stands between back-ticks and looks like a file of this repository."""
+    names = re.findall(r"`([\w./-]+/[\w.-]*)`|`([\w-]+\.(?:md|toml|yml|lock))`", text)
+    return {first or second for first, second in names} - set(MADE)
+
+
+def exists(name: str) -> bool:
+    # The documents name the server's modules from its own folder.
+    return any((ROOT / folder / name).exists() for folder in ("", "service/interlock", "docs"))
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 80
+
+
+def test_the_call_in_the_readme_classifies_a_digit(example_server: str) -> None:
+    (call,) = blocks(README, "python")
+    assert "localhost:8001" in call
+
+    done = subprocess.run(
+        [sys.executable, "-c", call.replace("localhost:8001", example_server)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert re.search(r":7:seven'", done.stdout), done.stdout + done.stderr
+
+
+def test_the_commands_in_the_readme_exist() -> None:
+    commands = [line for block in blocks(README, "sh") for line in block.splitlines()]
+    tools = {line.split()[0] for line in commands if line.startswith("tools/")}
+    verbs = set(re.findall(r"interlock (\w+)", "\n".join(commands)))
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("interlock"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert tools == {"tools/quickstart", "tools/test"}
+    assert all((ROOT / tool).stat().st_mode & 0o111 for tool in tools)
+    assert verbs <= set(re.findall(r"^  (\w+) ", shown, re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_files_that_a_document_names_exist(document: str) -> None:
+    named = named_files((ROOT / document).read_text())
+
+    assert named
+    assert [name for name in sorted(named) if not exists(name)] == []
+
+
+def test_the_drawing_of_the_layers_is_what_the_linter_holds() -> None:
+    (drawing,) = blocks(ARCHITECTURE, "")
+    drawn = [re.split(r" {3,}", line)[0] for line in drawing.splitlines()]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (layers,) = [
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+
+    assert drawn == layers
