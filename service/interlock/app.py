@@ -3,12 +3,13 @@
 The only place where concrete classes are named together.
 """
 
+import contextlib
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
@@ -51,6 +52,8 @@ _DONE: Final = 0
 _FAILED: Final = 1
 _NOTICE_S: Final = 1.0
 _PENDING_SHARE: Final = 4
+_SHARE_OF_CALLS: Final = 0.75
+"""Of the time that is left, how much calls get that may never end; the models need the rest."""
 
 
 class StartError(Exception):
@@ -90,27 +93,36 @@ class StopSignal:
     """SIGTERM, SIGINT, or a thread that the server cannot do without has died."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        # Not an event: its lock is not one that a handler may meet while it interrupts the
+        # thread that holds it, or another handler. Putting into this queue may be.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self.asked = False
         self.died = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heard)
 
-    @property
-    def asked(self) -> bool:
-        return self._asked.is_set()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        return self._asked.wait(timeout_s)
+    def wait(self) -> None:
+        """Wait until one of them is heard; for one thread."""
+        while not self.asked:
+            # Not for ever: a signal between the interpreter's look for one and its sleep
+            # wakes nobody, and its handler runs when this returns.
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=_NOTICE_S)
 
     def die(self, _error: BaseException) -> None:
         self.died = True
-        self._asked.set()
+        self._ring()
 
     def _heard(self, number: int, _frame: object) -> None:
         # The first one starts the shutdown, further ones change nothing.
-        if not self._asked.is_set():
-            self._asked.set()
-            os.write(2, f"Signal ({number}) received.\n".encode())
+        if self._ring():
+            with contextlib.suppress(OSError):
+                os.write(2, f"Signal ({number}) received.\n".encode())
+
+    def _ring(self) -> bool:
+        first, self.asked = not self.asked, True
+        self._bell.put(None)
+        return first
 
 
 class Server:
@@ -133,6 +145,7 @@ class Server:
             access=AccessLog.of(settings.logs.access_log),
             memory_bytes=settings.grpc.max_pending_bytes or memory_bytes // _PENDING_SHARE,
             on_death=on_death,
+            stream_delay_s=settings.debug.delay_stream_response_ms / 1000,
         )
         health = Health(table=self._table, state=self._life)
         self._grpc = GrpcServer(
@@ -227,9 +240,11 @@ class Server:
         """End idle streams, then the server, then what carries the hot calls."""
         if ended := self._hot_path.stop_taking():
             log.info("ended idle streams", streams=ended)
-        left_s = max(_NOTICE_S, deadline - monotonic())
-        stopped = self._grpc.stop(left_s).wait(left_s + _NOTICE_S)
-        return self._hot_path.close(left_s) and stopped
+        left_s = max(0.0, deadline - monotonic())
+        stopped = self._grpc.stop(left_s * _SHARE_OF_CALLS)
+        # A moment in any case: to end calls takes one.
+        in_time = stopped.wait(max(_NOTICE_S, deadline - monotonic()))
+        return self._hot_path.close(max(_NOTICE_S, deadline - monotonic())) and in_time
 
     def _give_up(self) -> bool:
         log.error("Exit timeout expired. Exiting immediately.", left=self._hot_path.in_flight.count)

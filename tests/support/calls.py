@@ -25,12 +25,14 @@ class FakeCall:
     receives: int = 0
     sent: list[bytes] = field(default_factory=list)
     ending: tuple[grpc.StatusCode, str, bytes | None] | None = None
+    on_send: Callable[[], None] = lambda: None
 
     def receive(self) -> None:
         self.receives += 1
 
     def send(self, message: bytes) -> bool:
         self.sent.append(message)
+        self.on_send()
         return self.ending is None
 
     def finish(self, code: grpc.StatusCode, details: str, message: bytes | None = None) -> bool:

@@ -1,6 +1,9 @@
 """Stopping in the middle of traffic: spec/protocol.md 18."""
 
+import re
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.support.models import Repository
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import STARTED, ServerProcess, command
 from tests.support.wire import (
+    SERVICE,
     TIMEOUT_S,
     Client,
     Message,
@@ -24,6 +28,7 @@ from tests.support.wire import (
     given,
     infer_request,
     server_process,
+    transport_flags,
     unavailable,
 )
 
@@ -155,6 +160,63 @@ def test_a_request_past_the_budget_costs_the_exit_code(tmp_path: Path) -> None:
         assert "Exit timeout expired. Exiting immediately." in process.log
 
 
+@contextmanager
+def without_a_message(client: Client, method: str) -> Iterator[grpc.Future]:
+    """A unary call that never sends its message."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(TIMEOUT_S)
+        yield from ()
+
+    call = client.channel.stream_unary(f"/{SERVICE}/{method}").future(nothing())
+    try:
+        yield call
+    finally:
+        call.cancel()
+        over.set()
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerMetadata"])
+def test_a_call_that_never_sends_its_message_does_not_cost_the_exit_code(
+    tmp_path: Path, method: str
+) -> None:
+    """What is left to such calls leaves time enough to unload."""
+    with (
+        running(tmp_path, "--exit-timeout-secs=4") as (process, client),
+        without_a_message(client, method) as call,
+    ):
+        let_arrive(client)
+        began = time.monotonic()
+
+        assert process.terminate() == 0
+
+        assert time.monotonic() - began < 4
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_that_goes_on_sending_does_not_hold_it_up(tmp_path: Path) -> None:
+    with running(tmp_path, "--exit-timeout-secs=20") as (process, client):
+        over = threading.Event()
+
+        def without_end() -> Iterator[Message]:
+            while not over.wait(0.001):
+                yield request("fast", 1)
+
+        answers = client.stub.ModelStreamInfer(without_end(), timeout=TIMEOUT_S)
+        next(answers)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as ended:
+            for _ in answers:
+                pass
+        over.set()
+
+        assert process.wait_for_exit() == 0
+        assert time.monotonic() - began < 8
+        assert ended.value.details() == DRAINING
+
+
 def test_the_shutdown_delay_is_normal_service_that_health_denies(tmp_path: Path) -> None:
     with running(tmp_path, "--shutdown-delay-secs=2") as (process, client):
         statuses = watch(client)
@@ -185,6 +247,30 @@ def test_further_signals_change_nothing(tmp_path: Path) -> None:
 
         assert number_in(call.result()) == 7
         assert process.wait_for_exit(within_s=10) == 0
+
+
+def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    repository.identity("fast")
+    repository.identity("slow", parameters={"execute_delay_ms": f"{SLOW_S * 1000:.0f}"})
+    arguments = [*command(), f"--model-repository={repository.root}", *transport_flags()]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        found = (re.search(STARTED, line) for line in process.stderr)
+        address = next(match[1] for match in found if match)
+        process.stderr.close()
+        with Client(address) as client:
+            call = client.start(request("slow", 7))
+            let_arrive(client)
+
+            process.send_signal(signal.SIGTERM)
+
+            assert number_in(call.result()) == 7
+            assert process.wait(TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_requests_that_wait_for_an_instance_are_finished_too(tmp_path: Path) -> None:

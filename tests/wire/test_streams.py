@@ -1,6 +1,8 @@
 """ModelStreamInfer: order, errors, half-close, cancellation. spec/protocol.md 9."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -53,6 +55,30 @@ def number_in(answer: Message) -> int:
     assert answer.error_message == ""
     (value,) = arrays(answer.infer_response)["OUTPUT0"]
     return int(value)
+
+
+def test_a_delay_holds_answers_of_streams_back_and_no_others(tmp_path: Path) -> None:
+    """And not the polling thread: the delays of two streams pass side by side."""
+    repository = Repository(tmp_path)
+    repository.identity("fast")
+    delay_s = 0.5
+    holds = {
+        "INTERLOCK_DEBUG_HOLDS": "1",
+        "TRITONSERVER_DELAY_GRPC_RESPONSE": f"{delay_s * 1000:.0f}",
+    }
+    with serving(repository, env=holds) as server, server.client() as client:
+        began = time.monotonic()
+        streams = [client.stream() for _ in range(4)]
+        for stream in streams:
+            stream.send(request("fast", 1), request("fast", 2))
+        client.infer(request("fast", 3))
+        unary_s = time.monotonic() - began
+        answers = [[number_in(answer) for answer in stream.rest()] for stream in streams]
+        streams_s = time.monotonic() - began
+
+    assert answers == [[1, 2]] * 4
+    assert unary_s < delay_s
+    assert 2 * delay_s <= streams_s < 4 * delay_s
 
 
 def test_an_answer_is_a_response_with_the_final_flag(client: Client) -> None:

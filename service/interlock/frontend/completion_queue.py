@@ -12,10 +12,12 @@ arming after that raises ValueError. So every batch goes through `_begin`, event
 judged by `success` first, and arming stops before the server does.
 """
 
+import sys
 import tempfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -92,7 +94,8 @@ class _QueueCall:
         return peer.decode(errors="replace") if isinstance(peer, bytes) else peer
 
     def receive(self) -> None:
-        self._begin((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_message)
+        if not self._over:
+            self._begin((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_message)
 
     def send(self, message: bytes) -> bool:
         if self._over:
@@ -102,8 +105,10 @@ class _QueueCall:
         )
 
     def finish(self, code: grpc.StatusCode, details: str, message: bytes | None = None) -> bool:
+        # The core refuses a second ending, and never lets go of what it refused.
         if self._over:
             return False
+        self._over = True
         status = cygrpc.SendStatusFromServerOperation(
             None, _CODES[code], details.encode(), _NO_FLAGS
         )
@@ -159,7 +164,8 @@ class QueueTransport:
         on_death: OnDeath,
     ) -> None:
         self._handover = handover
-        self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001
+        state = server._state  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+        self._core = state.server
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         self._services = {UNARY_METHOD: unary, STREAM_METHOD: stream}
@@ -275,14 +281,27 @@ def self_test() -> str:
     Return what went wrong with this version of grpcio; "" where all is well.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="interlock-") as folder:
-            _try_out(Path(folder) / "s")
+        with _private_address() as target:
+            _try_out(target)
     except Exception as error:  # noqa: BLE001 - whatever a foreign, private interface throws
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _try_out(socket: Path) -> None:
+@contextmanager
+def _private_address() -> Iterator[str]:
+    """Give a Unix socket for ourselves; on Linux one without a file.
+
+    The folder of temporary files may be read-only, or its name too long for a socket.
+    """
+    if sys.platform == "linux":
+        yield f"unix-abstract:interlock-{uuid.uuid4().hex}"
+    else:
+        with tempfile.TemporaryDirectory(prefix="interlock-") as folder:
+            yield f"unix:{folder}/s"
+
+
+def _try_out(target: str) -> None:
     died: list[BaseException] = []
     with futures.ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)
@@ -294,11 +313,11 @@ def _try_out(socket: Path) -> None:
             compress=False,
             on_death=died.append,
         )
-        server.add_insecure_port(f"unix:{socket}")
+        server.add_insecure_port(target)
         server.start()
         transport.start()
         try:
-            _echo_both_ways(f"unix:{socket}")
+            _echo_both_ways(target)
         finally:
             transport.stop_taking()
             server.stop(0).wait(_SELF_TEST_TIMEOUT_S)

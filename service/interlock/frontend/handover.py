@@ -5,8 +5,13 @@ fight for the interpreter at every call into gRPC. Measured with 32 requests of 
 under way, CPU per request against a bare echo: 0.44 with this, 0.56 without.
 """
 
+import structlog
+
+from interlock.domain.errors import InternalError
 from interlock.domain.request import InferRequest
 from interlock.scheduling.base import Scheduler
+
+log = structlog.get_logger()
 
 
 class Handover:
@@ -27,4 +32,10 @@ class Handover:
         """Enqueue all of them, in order."""
         taken, self._taken = self._taken, []
         for scheduler, request in taken:
-            scheduler.enqueue(request)
+            try:
+                scheduler.enqueue(request)
+            except Exception as error:
+                # One request's exception is no reason to lose the others, nor the thread.
+                log.exception("a request could not be enqueued")
+                if request.responder is not None:
+                    request.responder.fail(InternalError(f"internal error: {type(error).__name__}"))

@@ -45,6 +45,7 @@ class HotPath:
         access: AccessLog | None,
         memory_bytes: int,
         on_death: OnDeath,
+        stream_delay_s: float = 0.0,
     ) -> None:
         self._on_death = on_death
         level = settings.infer_response_compression_level
@@ -73,6 +74,7 @@ class HotPath:
             in_flight=self.in_flight,
             budget=budget,
             access=access,
+            delay_s=stream_delay_s,
         )
         self._transport: Transport | None = None
 
@@ -106,10 +108,13 @@ class HotPath:
         self.transport.start()
 
     def stop_taking(self) -> int:
-        """End the streams in which nothing is in flight, arm no more; return how many they were."""
-        ended = self._streams.end_idle()
+        """Arm no more, and end what nothing is in flight in; return how many streams were idle.
+
+        A stream that is busy ends as soon as it is idle.
+        """
         self.transport.stop_taking()
-        return ended
+        self._unary.end_waiting()
+        return self._streams.end_idle()
 
     def close(self, timeout_s: float) -> bool:
         """End what carries the calls, once the server has stopped; whether it was in time."""

@@ -5,7 +5,7 @@ the decode pool; everything else is done on the thread that read the message.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
@@ -25,7 +25,7 @@ from interlock.frontend.admission import admit, is_costly
 from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.handover import Handover
 from interlock.frontend.ports import ServerState
-from interlock.frontend.request_codec import parse_request
+from interlock.frontend.request_codec import is_costly_to_parse, parse_request
 from interlock.frontend.transport import STREAM_METHOD, UNARY_METHOD
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
@@ -82,31 +82,39 @@ class Intake:
 
     def take(self, message: bytes, exchange: Exchange) -> None:
         """Start one request. Whatever is wrong with it ends up in `exchange.refuse`."""
+        if is_costly_to_parse(message):
+            self._elsewhere(exchange, lambda: self._start_elsewhere(message, exchange))
+            return
         try:
-            request, raw = parse_request(message)
-            request.received_ns = time.monotonic_ns()
-            exchange.request = request
-            request.responder = exchange
-            served = self._lease(request)
-            if not exchange.bind(served):
-                served.leases.give_back()
-            elif is_costly(request, raw, served):
-                if self._handover is not None:
-                    # The decode pool enqueues at once: what came before goes first.
-                    self._handover.settle()
-                self._decode.submit(self._admit_elsewhere, exchange, raw, served)
-                return
-            else:
+            found = self._find(message, exchange)
+            if found is not None:
+                raw, served = found
+                if is_costly(exchange.request, raw, served):
+                    self._elsewhere(exchange, lambda: self._go_on(exchange, raw, served))
+                    return
                 self._admit(exchange, raw, served)
                 if self._handover is None:
                     served.scheduler.enqueue(exchange.request)
                 else:
                     self._handover.add(served.scheduler, exchange.request)
-        except ServiceError as error:
-            exchange.refuse(error)
         except Exception as error:  # noqa: BLE001 - the edge of an RPC
-            exchange.refuse(_bug(error))
+            _refuse(exchange, error)
         exchange.taken()
+
+    def _find(
+        self, message: bytes, exchange: Exchange
+    ) -> tuple[list[memoryview], ServedModel] | None:
+        """Parse the message and lease its version; `None` where the request has ended."""
+        request, raw = parse_request(message)
+        request.received_ns = time.monotonic_ns()
+        exchange.request = request
+        request.responder = exchange
+        served = self._lease(request)
+        if exchange.bind(served):
+            return raw, served
+        served.leases.give_back()
+        let_go(request)
+        return None
 
     def _lease(self, request: InferRequest) -> ServedModel:
         if not self._state.accepting:
@@ -126,17 +134,55 @@ class Intake:
         request = exchange.request
         admit(request, raw, served, forwarded=exchange.forwarded)
 
-    def _admit_elsewhere(
-        self, exchange: Exchange, raw: list[memoryview], served: ServedModel
-    ) -> None:
-        try:
-            self._admit(exchange, raw, served)
-            served.scheduler.enqueue(exchange.request)
-        except ServiceError as error:
-            exchange.refuse(error)
-        except Exception as error:  # noqa: BLE001 - the edge of an RPC
-            exchange.refuse(_bug(error))
-        exchange.taken()
+    def _elsewhere(self, exchange: Exchange, work: Callable[[], None]) -> None:
+        """Do the rest in the decode pool, which enqueues by itself."""
+        if self._handover is not None:
+            # What came before goes first.
+            self._handover.settle()
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the edge of an RPC
+                _refuse(exchange, error)
+            exchange.taken()
+
+        self._decode.submit(run)
+
+    def _start_elsewhere(self, message: bytes, exchange: Exchange) -> None:
+        found = self._find(message, exchange)
+        if found is not None:
+            self._go_on(exchange, *found)
+
+    def _go_on(self, exchange: Exchange, raw: list[memoryview], served: ServedModel) -> None:
+        self._admit(exchange, raw, served)
+        served.scheduler.enqueue(exchange.request)
+
+
+def _refuse(exchange: Exchange, error: Exception) -> None:
+    """Refuse a request; what nobody raised on purpose is logged, and the client learns no more."""
+    if not isinstance(error, ServiceError):
+        request = exchange.request
+        log.error(
+            "a request broke the server's own code",
+            id=request.id,
+            model=request.model_name,
+            version=request.model_version,
+            exc_info=error,
+        )
+        error = InternalError(f"internal error: {type(error).__name__}")
+    exchange.refuse(error)
+
+
+def let_go(request: InferRequest) -> None:
+    """Keep nothing alive by a request that has ended: neither its message nor its call.
+
+    The request and its exchange name each other, which the garbage collector alone would
+    undo, many messages later. The inputs of one that runs are its backend's.
+    """
+    request.responder = None
+    if not request.running:
+        request.inputs = []
 
 
 def record(
@@ -163,9 +209,3 @@ def record(
         request_bytes=request_bytes,
         response_bytes=response_bytes,
     )
-
-
-def _bug(error: Exception) -> InternalError:
-    """Log what should not have happened; the client learns that it did, and no more."""
-    log.error("a request broke the server's own code", exc_info=error)
-    return InternalError(f"internal error: {type(error).__name__}")

@@ -1,6 +1,7 @@
 """Carry the hot RPCs on grpcio's public handlers: the fall-back, and what it is compared with.
 
 Each call holds a thread of its pool until it ends; a stream holds a second one that reads.
+So streams that idle could hold all of them: past a number of them the next is refused.
 """
 
 import queue
@@ -24,6 +25,8 @@ from interlock.runtime.threads import spawn
 
 _Ending = tuple[grpc.StatusCode, str, bytes | None]
 _HALF_CLOSE: Final = None
+_STREAMS: Final = 192
+"""How many may be open at once: of the pool's threads, all but what ModelInfer needs."""
 _T = TypeVar("_T")
 
 
@@ -39,7 +42,7 @@ class _PublicCall:
         self.metadata: Metadata = context.invocation_metadata()
         self.outgoing: queue.SimpleQueue[bytes | _Ending] = queue.SimpleQueue()
         self.wanted = threading.Semaphore(0)
-        # Guards `_over`. A leaf.
+        # Guards `_over` and `cancelled`. A leaf.
         self._lock = threading.Lock()
         self._over = False
         self.cancelled = False
@@ -51,6 +54,11 @@ class _PublicCall:
     @property
     def over(self) -> bool:
         return self._over
+
+    def wait_wanted(self) -> bool:
+        """Wait until a message is asked for; False where the call is over."""
+        self.wanted.acquire()
+        return not self._over
 
     def receive(self) -> None:
         self.wanted.release()
@@ -65,18 +73,20 @@ class _PublicCall:
         if not self.end():
             return False
         self.outgoing.put((code, details, message))
+        self.wanted.release()
         return True
 
-    def end(self) -> bool:
+    def end(self, *, cancelled: bool = False) -> bool:
         """Mark the call as over; False where it was."""
         with self._lock:
             first, self._over = not self._over, True
+            if first:
+                self.cancelled = cancelled
         return first
 
     def on_termination(self) -> None:
         """The connection or the client ended the call, unless we did before."""
-        if self.end():
-            self.cancelled = True
+        if self.end(cancelled=True):
             self.outgoing.put((grpc.StatusCode.CANCELLED, "", None))
         self.wanted.release()
 
@@ -107,10 +117,16 @@ class PublicTransport:
         stream: CallService,
         compress: bool,
         pool: ThreadPoolExecutor,
+        max_streams: int = _STREAMS,
     ) -> None:
         self._unary = unary
         self._stream = stream
         self._compress = compress
+        self._room = threading.BoundedSemaphore(max_streams)
+        self._no_room = (
+            f"{max_streams} streams are open, as many as --grpc-transport=public carries: "
+            "close one or wait"
+        )
         handlers = {
             UNARY_METHOD: grpc.unary_unary_rpc_method_handler(_in_pool(self._on_unary, pool)),
             STREAM_METHOD: grpc.stream_stream_rpc_method_handler(_in_pool(self._on_stream, pool)),
@@ -128,17 +144,32 @@ class PublicTransport:
     def _on_unary(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         self._prepare(context)
         call, handler = _open(self._unary, context)
-        if not call.over:
-            handler.on_message(message)
-        ending = call.outgoing.get()
+        try:
+            # The message is here already; whoever bounds the memory may want it later.
+            if call.wait_wanted():
+                handler.on_message(message)
+            ending = call.outgoing.get()
+        finally:
+            call.end(cancelled=True)
+            handler.on_end(cancelled=call.cancelled)
         assert isinstance(ending, tuple)  # noqa: S101 - a unary call is never sent to
-        handler.on_end(cancelled=call.cancelled)
         code, details, answer = ending
         if code is not OK:
             _apply(context, code, details)
         return answer or b""
 
     def _on_stream(
+        self, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        if not self._room.acquire(blocking=False):
+            _apply(context, grpc.StatusCode.RESOURCE_EXHAUSTED, self._no_room)
+            return
+        try:
+            yield from self._carry_stream(messages, context)
+        finally:
+            self._room.release()
+
+    def _carry_stream(
         self, messages: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         self._prepare(context)
@@ -153,7 +184,8 @@ class PublicTransport:
             if code is not OK:
                 _apply(context, code, details)
         finally:
-            handler.on_end(cancelled=call.end() or call.cancelled)
+            call.end(cancelled=True)
+            handler.on_end(cancelled=call.cancelled)
 
     def _prepare(self, context: grpc.ServicerContext) -> None:
         if self._compress:
@@ -162,10 +194,7 @@ class PublicTransport:
 
 def _read(messages: Iterator[bytes], call: _PublicCall, handler: CallHandler) -> None:
     """Hand over one message for each that was asked for, then the half-close."""
-    while True:
-        call.wanted.acquire()
-        if call.over:
-            return
+    while call.wait_wanted():
         try:
             message = next(messages, _HALF_CLOSE)
         except Exception:  # noqa: BLE001 - grpcio raises its own bare class when a call ends

@@ -70,13 +70,37 @@ def _reflection_v1() -> FileDescriptorProto:
     return proto
 
 
+class DescribedFiles:
+    """A descriptor pool as the reflection service asks for it, with methods found by name too.
+
+    The protocol lets clients ask for `<service>.<method>`; protobuf's C pool knows none.
+    """
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self.FindFileByName = pool.FindFileByName
+        self.FindMessageTypeByName = pool.FindMessageTypeByName
+        self.FindExtensionByNumber = pool.FindExtensionByNumber
+        self.FindAllExtensions = pool.FindAllExtensions
+        self._pool = pool
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's
+        """Return the file that declares the symbol; raise KeyError where there is none."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            if method in self._pool.FindServiceByName(service).methods_by_name:
+                return self._pool.FindFileContainingSymbol(service)
+            raise
+
+
 class Reflection:
     """The reflection streams that are open, so that stopping need not wait for them."""
 
     def __init__(self) -> None:
         names = [SERVICE, HEALTH_SERVICE, _CHANNELZ_SERVICE]
         names.extend(_REFLECTION.format(version) for version in _VERSIONS)
-        self._servicer = ReflectionServicer(names, pool=described_pool())
+        self._servicer = ReflectionServicer(names, pool=DescribedFiles(described_pool()))
         # Guards the open streams. A leaf.
         self._lock = threading.Lock()
         self._open: set[grpc.ServicerContext] = set()

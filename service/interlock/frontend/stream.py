@@ -6,8 +6,10 @@ holds the client.
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Final
 
 import grpc
@@ -18,11 +20,13 @@ from interlock.domain.response import InferResponse
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.header_forwarding import HeaderForwarder
-from interlock.frontend.intake import NO_HEADERS, Intake, record
+from interlock.frontend.intake import NO_HEADERS, Intake, let_go, record
 from interlock.frontend.response_codec import encode_response, encode_stream_error
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight, Metadata
+from interlock.runtime.clock import monotonic
 from interlock.runtime.memory_budget import MemoryBudget
+from interlock.runtime.threads import spawn
 from interlock.serving.served_model import ServedModel
 
 WINDOW_REQUESTS: Final = 64
@@ -31,6 +35,35 @@ OUTSTANDING_REQUESTS: Final = 1024
 """How many requests of one stream may be without an answer."""
 
 _GRPC_ERROR: Final = "triton_grpc_error"
+_Ending = tuple[grpc.StatusCode, str]
+_DONE: Final[_Ending] = (OK, "")
+_DRAINED: Final[_Ending] = (grpc.StatusCode.UNAVAILABLE, DRAINING)
+
+
+def _send_at_once(call: IncomingCall, message: bytes) -> None:
+    call.send(message)
+
+
+class DelayedSends:
+    """A debugging aid: every answer waits for so long before it is sent, on one thread for all."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        # In the order of their moments, since all wait for equally long.
+        self._queue: SimpleQueue[tuple[float, IncomingCall, bytes]] = SimpleQueue()
+        spawn("grpc-delay", self._run)
+
+    def send(self, call: IncomingCall, message: bytes) -> None:
+        self._queue.put((monotonic() + self._delay_s, call, message))
+
+    def _run(self) -> None:
+        while True:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        due, call, message = self._queue.get()
+        time.sleep(max(0.0, due - monotonic()))
+        call.send(message)
 
 
 class StreamService:
@@ -45,6 +78,7 @@ class StreamService:
         in_flight: InFlight,
         budget: MemoryBudget,
         access: AccessLog | None,
+        delay_s: float = 0.0,
     ) -> None:
         self.intake = intake
         self.gate = gate
@@ -52,9 +86,13 @@ class StreamService:
         self.in_flight = in_flight
         self.budget = budget
         self.access = access
+        self.send: Callable[[IncomingCall, bytes], None] = (
+            DelayedSends(delay_s).send if delay_s else _send_at_once
+        )
         # Guards `_streams`. A leaf.
         self._lock = threading.Lock()
         self._streams: set[Stream] = set()
+        self._ending = False
 
     def open(self, call: IncomingCall) -> CallHandler:
         stream = Stream(self, call)
@@ -65,7 +103,11 @@ class StreamService:
             return stream
         with self._lock:
             self._streams.add(stream)
-        stream.ask()
+            late = self._ending
+        if late:
+            stream.end_when_idle()
+        else:
+            stream.ask()
         return stream
 
     def forget(self, stream: "Stream") -> None:
@@ -73,10 +115,15 @@ class StreamService:
             self._streams.discard(stream)
 
     def end_idle(self) -> int:
-        """End the streams in which nothing is in flight; return how many there were."""
+        """End the streams in which nothing is in flight; return how many there were.
+
+        The others end as soon as that is so: what is in flight may be no more than refusals
+        for a client that goes on sending.
+        """
         with self._lock:
+            self._ending = True
             streams = tuple(self._streams)
-        return sum(stream.end_if_idle() for stream in streams)
+        return sum(stream.end_when_idle() for stream in streams)
 
 
 class Stream:
@@ -98,12 +145,18 @@ class Stream:
         self._taking = False
         self._sending: StreamExchange | None = None
         self._half_closed = False
+        # How the stream is to end once the answers before that have left,
+        self._when_idle: _Ending | None = None
+        # and how it ends now, whatever has not left.
+        self._at_once: _Ending | None = None
         self._over = False
 
     def ask(self) -> None:
         """Ask for the next message, unless one is asked for or the window is full."""
         with self._lock:
-            if self._asking or self._taking or self._half_closed or self._over:
+            if self._asking or self._taking or self._over:
+                return
+            if self._when_idle is not None or self._at_once is not None:
                 return
             if (
                 self._answered >= WINDOW_REQUESTS
@@ -115,18 +168,21 @@ class Stream:
         self.service.budget.when_free(self.call.receive)
 
     def on_message(self, message: bytes | None) -> None:
-        exchange = None if message is None else StreamExchange(self, len(message))
-        with self._lock:
-            self._asking = False
-            if exchange is None:
-                self._half_closed = True
-            else:
-                self._taking = True
-                self._slots.append(exchange)
-        if exchange is None or message is None:
+        if message is None:
+            with self._lock:
+                self._asking = False
+                self._when_idle = _DONE
             self._pump()
             return
-        self.service.in_flight.enter()
+        exchange = StreamExchange(self, len(message))
+        with self._lock:
+            self._asking = False
+            if self._over:
+                return
+            self._taking = True
+            self._slots.append(exchange)
+            # Before anybody can find the exchange in its slot and count it as gone.
+            self.service.in_flight.enter()
         self.service.budget.take(len(message))
         self.service.intake.take(message, exchange)
 
@@ -158,6 +214,7 @@ class Stream:
     def on_end(self, *, cancelled: bool) -> None:  # noqa: ARG002 - what is left is left either way
         with self._lock:
             self._over = True
+            asking, self._asking = self._asking, False
             left = list(self._slots)
             self._slots.clear()
             if self._sending is not None:
@@ -166,6 +223,8 @@ class Stream:
         for exchange in left:
             exchange.abandon()
             self._leave(exchange)
+        if asking:
+            self.service.budget.withdraw(self.call.receive)
         self.service.forget(self)
 
     def _leave(self, exchange: "StreamExchange") -> None:
@@ -173,31 +232,47 @@ class Stream:
         self.service.budget.give_back(exchange.request_bytes)
         self.service.in_flight.leave()
 
-    def end_if_idle(self) -> bool:
-        """End the stream where nothing is in flight; whether it was."""
+    def end_when_idle(self) -> bool:
+        """Ask for no more, and end where nothing is in flight; whether that was so."""
         with self._lock:
-            if self._over or self._slots or self._sending is not None:
-                return False
-        return self.call.finish(grpc.StatusCode.UNAVAILABLE, DRAINING)
+            idle = not self._over and not self._slots and self._sending is None
+            if self._when_idle is None:
+                self._when_idle = _DRAINED
+        self._pump()
+        return idle
+
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """End with this status: what has not left never will."""
+        with self._lock:
+            if self._at_once is None:
+                self._at_once = (code, details)
+        self._pump()
 
     def _pump(self) -> None:
-        """Send the next answer in order, or the end of the stream."""
+        """Send the next answer in order, or the end of the stream.
+
+        One thread at a time is in here past the lock: what is being sent is over first,
+        the end comes once and nothing after it.
+        """
+        message: bytes | None = None
         with self._lock:
             if self._over or self._sending is not None:
                 return
-            if self._slots:
-                if self._slots[0].answer is None:
+            ending = self._at_once
+            if ending is None and self._slots:
+                message = self._slots[0].answer
+                if message is None:
                     return
                 self._sending = self._slots.popleft()
-                message = self._sending.answer
-            elif self._half_closed:
-                message = None
-            else:
+            elif ending is None:
+                ending = self._when_idle
+            if message is None and ending is None:
                 return
-        if message is None:
-            self.call.finish(OK, "")
-        else:
-            self.call.send(message)
+            self._over = message is None
+        if message is not None:
+            self.service.send(self.call, message)
+        elif ending is not None:
+            self.call.finish(*ending)
 
 
 class StreamExchange:
@@ -269,7 +344,7 @@ class StreamExchange:
         """Answer for a request that reached its model and failed there."""
         code = code_of(error)
         if self._stream.ends_on_error:
-            self._stream.call.finish(code, text_of(error))
+            self._stream.end(code, text_of(error))
         else:
             request = self.request
             message = encode_stream_error(
@@ -293,6 +368,7 @@ class StreamExchange:
         served = self._served
         if served is not None:
             served.leases.give_back()
+        let_go(self.request)
         access = self._stream.service.access
         if access is not None:
             record(

@@ -5,13 +5,18 @@ from collections.abc import Mapping
 
 import grpc
 
-from interlock.domain.errors import InternalError, InvalidRequestError, ServiceError
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    UnavailableError,
+)
 from interlock.domain.request import InferRequest
 from interlock.domain.response import InferResponse
 from interlock.frontend.access_log import AccessLog
-from interlock.frontend.gate import Gate
+from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.header_forwarding import HeaderForwarder
-from interlock.frontend.intake import NO_HEADERS, Intake, record
+from interlock.frontend.intake import NO_HEADERS, Intake, let_go, record
 from interlock.frontend.response_codec import encode_response
 from interlock.frontend.status import code_of, text_of
 from interlock.frontend.transport import OK, CallHandler, IncomingCall, InFlight
@@ -39,6 +44,10 @@ class UnaryService:
         self.budget = budget
         self.access = access
         self.restricted = gate.restricts("inference")
+        # Whose message has not come. Each step on it is one that the interpreter does not
+        # interrupt.
+        self.waiting: set[UnaryExchange] = set()
+        self._ending = False
 
     def open(self, call: IncomingCall) -> CallHandler:
         exchange = UnaryExchange(self, call)
@@ -48,8 +57,19 @@ class UnaryService:
             except ServiceError as error:
                 call.finish(code_of(error), text_of(error))
                 return exchange
+        self.waiting.add(exchange)
+        # Looked at after the addition, and set before the others are looked at.
+        if self._ending:
+            exchange.refuse(UnavailableError(DRAINING))
+            return exchange
         self.budget.when_free(call.receive)
         return exchange
+
+    def end_waiting(self) -> None:
+        """Refuse the calls whose message has not come: they may never send it."""
+        self._ending = True
+        for exchange in tuple(self.waiting):
+            exchange.refuse(UnavailableError(DRAINING))
 
 
 class UnaryExchange:
@@ -92,9 +112,10 @@ class UnaryExchange:
         if message is None:
             self.refuse(InvalidRequestError("ModelInfer takes one message and got none"))
             return
+        service = self._service
+        service.waiting.discard(self)
         self._counted = True
         self._request_bytes = len(message)
-        service = self._service
         service.in_flight.enter()
         service.budget.take(len(message))
         service.intake.take(message, self)
@@ -107,6 +128,9 @@ class UnaryExchange:
         if self._counted:
             self._service.budget.give_back(self._request_bytes)
             self._service.in_flight.leave()
+        else:
+            self._service.waiting.discard(self)
+            self._service.budget.withdraw(self._call.receive)
 
     def taken(self) -> None: ...
 
@@ -155,6 +179,7 @@ class UnaryExchange:
         served = self._served
         if served is not None:
             served.leases.give_back()
+        let_go(self.request)
         access = self._service.access
         if access is not None:
             record(

@@ -166,8 +166,11 @@ class DirectScheduler:
             self._statistics.record_failure(self._now_ns() - request.received_ns)
             return
         outcome = self._run(runner, request)
+        request.running = False
         if isinstance(outcome, ServiceError):
             responder.fail(outcome)
+            # Its traceback names this frame, and so the request: a circle, if it stayed here.
+            del outcome
         else:
             responder.send(outcome)
 
@@ -180,7 +183,7 @@ class DirectScheduler:
             spent = self._now_ns() - began
             self._statistics.record_execution(request.batch_size or 1, 0, spent, 0)
             self._statistics.record_failure(began + spent - request.received_ns)
-            return _service_error(error, f"instance '{runner.name}'")
+            return _service_error(error, f"instance '{runner.name}'", request)
         outcome = result.outcomes[0]
         start, output_start = result.compute_start_ns, result.compute_output_start_ns
         input_ns = result.compute_input_end_ns - start
@@ -203,17 +206,26 @@ class DirectScheduler:
         return outcome
 
 
-def _service_error(error: Exception, source: str) -> ServiceError:
+def _service_error(
+    error: Exception, source: str, request: InferRequest | None = None
+) -> ServiceError:
     """Return what the client is told; what nobody raised on purpose is logged here, once."""
     if isinstance(error, ServiceError):
         return error
-    log.error("unexpected exception", source=source, exc_info=error)
+    whose = {}
+    if request is not None:
+        whose = {
+            "id": request.id,
+            "model": request.model_name,
+            "version": request.model_version,
+        }
+    log.error("unexpected exception", source=source, exc_info=error, **whose)
     return InternalError(f"{source} failed: {type(error).__name__}: {error}")
 
 
 def _give_up(runner: BatchRunner, request: InferRequest, error: Exception) -> None:
     """End a request whose answer could not be sent as it should have been."""
-    reason = _service_error(error, f"the reply of instance '{runner.name}'")
+    reason = _service_error(error, f"the reply of instance '{runner.name}'", request)
     responder = request.responder
     if responder is not None:
         # A responder that fails at this as well has been reported above.

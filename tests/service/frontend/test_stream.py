@@ -1,3 +1,7 @@
+import threading
+import time
+
+import grpc
 import pytest
 
 from interlock.domain.errors import InternalError, NotFoundError, UnavailableError
@@ -19,7 +23,14 @@ from tests.support.calls import FakeCall, FakeIntake, FakeState, served_model
 class World:
     """One stream on a fake call, and the requests that came in on it."""
 
-    def __init__(self, *, intake: FakeIntake | None = None, metadata: object = ()) -> None:
+    def __init__(
+        self,
+        *,
+        intake: FakeIntake | None = None,
+        metadata: object = (),
+        budget: MemoryBudget | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
         self.intake = intake or FakeIntake(served=served_model())
         self.state = FakeState()
         self.in_flight = InFlight()
@@ -28,8 +39,9 @@ class World:
             gate=Gate(state=self.state),
             headers=None,
             in_flight=self.in_flight,
-            budget=MemoryBudget(1 << 20),
+            budget=budget or MemoryBudget(1 << 20),
             access=None,
+            delay_s=delay_s,
         )
         self.call = FakeCall(metadata=metadata)  # type: ignore[arg-type]
         handler = self.service.open(self.call)
@@ -126,7 +138,36 @@ def test_on_request_an_error_of_the_model_is_the_status_of_the_stream() -> None:
     world.request("a").fail(UnavailableError("full"))
 
     assert world.call.ending is not None
-    assert world.call.ending[:2] == (pytest.importorskip("grpc").StatusCode.UNAVAILABLE, "full")
+    assert world.call.ending[:2] == (grpc.StatusCode.UNAVAILABLE, "full")
+
+
+def test_after_such_a_status_nothing_is_sent_nor_asked_for() -> None:
+    """The core never lets go of what it refuses on a call that has its status."""
+    world = World(metadata=(("triton_grpc_error", "true"),))
+    before, failed, after = (world.request(name) for name in "abc")
+    failed.fail(UnavailableError("full"))
+    asked = world.call.receives
+
+    before.send(InferResponse())
+    after.fail(UnavailableError("full too"))
+    world.stream.ask()
+
+    assert world.call.ending == (grpc.StatusCode.UNAVAILABLE, "full", None)
+    assert world.call.sent == []
+    assert world.call.receives == asked
+
+
+def test_such_a_status_waits_for_what_is_being_sent() -> None:
+    world = World(metadata=(("triton_grpc_error", "true"),))
+    sent, failed = world.request("a"), world.request("b")
+    sent.send(InferResponse())
+    failed.fail(UnavailableError("full"))
+    endings = [world.call.ending]
+
+    world.stream.on_sent()
+    endings.append(world.call.ending)
+
+    assert endings == [None, (grpc.StatusCode.UNAVAILABLE, "full", None)]
 
 
 @pytest.mark.parametrize("value", ["TRUE", "1", "false"])
@@ -222,16 +263,77 @@ def test_a_lease_is_not_taken_by_a_request_that_has_ended() -> None:
 
 
 def test_an_idle_stream_is_ended_and_a_busy_one_is_not() -> None:
+    busy, idle = World(), World()
+    busy.request("a")
+
+    assert busy.service.end_idle() == 0
+    assert idle.service.end_idle() == 1
+    assert busy.call.ending is None
+    assert idle.call.ending == (grpc.StatusCode.UNAVAILABLE, DRAINING, None)
+
+
+def test_a_busy_stream_is_asked_for_no_more_and_ends_once_it_is_idle() -> None:
+    """A client that goes on sending would otherwise hold the server up until its time is over."""
     world = World()
     exchange = world.request("a")
-    assert world.service.end_idle() == 0
+    asked = world.call.receives
+    world.service.end_idle()
 
+    late = world.request("b")
     exchange.send(InferResponse())
     world.stream.on_sent()
+    late.refuse(UnavailableError(DRAINING))
+    endings = [world.call.ending]
+    world.stream.on_sent()
+    endings.append(world.call.ending)
 
-    assert world.service.end_idle() == 1
-    assert world.call.ending is not None
-    assert world.call.ending[1] == DRAINING
+    assert world.ids == ["a", "b"]
+    assert endings == [None, (grpc.StatusCode.UNAVAILABLE, DRAINING, None)]
+    assert world.call.receives == asked
+
+
+def test_a_stream_that_opens_after_that_is_ended_too() -> None:
+    world = World()
+    world.service.end_idle()
+    late = FakeCall()
+    world.service.open(late)
+
+    assert late.ending == (grpc.StatusCode.UNAVAILABLE, DRAINING, None)
+    assert late.receives == 0
+
+
+def test_a_message_that_comes_after_the_end_is_dropped() -> None:
+    """One thread may read a stream while another hears of its end."""
+    world = World()
+    world.stream.on_end(cancelled=True)
+    world.stream.on_message(b"late")
+
+    assert world.intake.exchanges == []
+    assert world.in_flight.count == 0
+
+
+def test_a_stream_that_ends_while_it_waits_for_room_leaves_the_queue() -> None:
+    budget = MemoryBudget(10)
+    budget.take(10)
+    world = World(budget=budget)
+    assert budget.waiting == 1
+
+    world.stream.on_end(cancelled=True)
+
+    assert budget.waiting == 0
+
+
+def test_every_answer_waits_where_a_delay_was_asked_for() -> None:
+    delay_s = 0.05
+    world = World(delay_s=delay_s)
+    left = threading.Event()
+    world.call.on_send = left.set
+    began = time.monotonic()
+    world.request("a").send(InferResponse())
+
+    assert left.wait(20)
+    assert time.monotonic() - began >= delay_s
+    assert world.ids == ["a"]
 
 
 def test_a_stream_that_has_ended_is_forgotten() -> None:

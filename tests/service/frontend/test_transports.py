@@ -1,8 +1,10 @@
 """Both transports keep the same contract; what runs here runs on each."""
 
 import queue
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -231,6 +233,48 @@ def test_calls_that_race_with_the_servers_stop_end_all_the_same(kind: str) -> No
 
     assert len(ended) == len(threads)
     assert set(ended) <= {"UNAVAILABLE", "CANCELLED"}
+
+
+def test_nothing_is_sent_after_the_status(kind: str) -> None:
+    late: list[bool] = []
+
+    def end_twice(handler: RecordingHandler, _message: bytes | None) -> None:
+        handler.call.finish(grpc.StatusCode.OK, "")
+        late.append(handler.call.send(b"late"))
+        late.append(handler.call.finish(grpc.StatusCode.INTERNAL, "late"))
+
+    service = RecordingService(end_twice)
+    with carried(kind, unary=RecordingService(answer), stream=service) as (channel, _):
+        assert list(stream_of(channel)(iter([b"x"]), timeout=TIMEOUT_S)) == []
+
+    assert late == [False, False]
+
+
+def test_a_handler_whose_message_broke_it_hears_of_the_end(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(_handler: RecordingHandler, _message: bytes | None) -> None:
+        raise RuntimeError("a bug")
+
+    service = RecordingService(break_down)
+    with carried(kind, unary=service, stream=service) as (channel, _):
+        with pytest.raises(grpc.RpcError):
+            unary_of(channel)(b"x", timeout=0.5)
+
+        assert service.handlers[0].ended.wait(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "x" * 120])
+def test_the_self_test_needs_no_folder(
+    kind: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only container has none to write to, and a long name is too long for a socket."""
+    if folder != "nowhere":
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+
+    assert kind in {"queue", "public"}
+    assert self_test() == ""
 
 
 def test_the_self_test_finds_this_grpcio_fit(kind: str) -> None:

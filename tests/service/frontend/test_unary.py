@@ -3,6 +3,7 @@ import pytest
 
 from interlock.domain.errors import InvalidRequestError
 from interlock.domain.response import InferResponse
+from interlock.domain.tensor import InputTensor
 from interlock.frontend.gate import DRAINING, Gate
 from interlock.frontend.transport import OK, InFlight
 from interlock.frontend.unary import UnaryExchange, UnaryService
@@ -18,7 +19,10 @@ class World:
     """One ModelInfer call on a fake transport."""
 
     def __init__(
-        self, *restricted: RestrictedProtocols, metadata: tuple[tuple[str, str], ...] = ()
+        self,
+        *restricted: RestrictedProtocols,
+        metadata: tuple[tuple[str, str], ...] = (),
+        budget: MemoryBudget | None = None,
     ) -> None:
         self.served = served_model()
         self.state = FakeState()
@@ -28,7 +32,7 @@ class World:
             gate=Gate(state=self.state, restricted=restricted),
             headers=None,
             in_flight=self.in_flight,
-            budget=MemoryBudget(1 << 20),
+            budget=budget or MemoryBudget(1 << 20),
             access=None,
         )
         self.call = FakeCall(metadata=metadata)
@@ -88,6 +92,79 @@ def test_a_cancelled_request_gives_its_lease_back_at_once() -> None:
 
     assert world.exchange.ended
     assert world.served.leases.count == 0
+
+
+@pytest.mark.parametrize(("running", "left"), [(False, 0), (True, 1)])
+def test_a_cancelled_request_lets_its_inputs_go_unless_a_backend_has_them(
+    running: bool, left: int
+) -> None:
+    """One that waits in a queue would keep its message alive until it is its turn."""
+    world = World()
+    world.exchange.on_message(b"a")
+    request = world.exchange.request
+    request.inputs = [InputTensor("x", "FP32", (1,), b"1234")]
+    request.responder = world.exchange
+    request.running = running
+
+    world.exchange.on_end(cancelled=True)
+
+    assert len(request.inputs) == left
+    assert request.responder is None
+
+
+def test_an_answered_request_does_not_name_who_asked() -> None:
+    """The two would keep each other, and the message, until the garbage collector comes."""
+    world = World()
+    world.exchange.on_message(b"a")
+    request = world.exchange.request
+    request.responder = world.exchange
+
+    world.exchange.send(InferResponse())
+
+    assert request.responder is None
+
+
+def test_a_call_that_ends_while_it_waits_for_room_leaves_the_queue() -> None:
+    budget = MemoryBudget(10)
+    budget.take(10)
+    world = World(budget=budget)
+    assert budget.waiting == 1
+
+    world.exchange.on_end(cancelled=True)
+
+    assert budget.waiting == 0
+    assert world.call.receives == 0
+
+
+def test_at_the_stop_a_call_without_its_message_is_ended_and_one_with_it_is_not() -> None:
+    world = World()
+    silent = FakeCall()
+    world.service.open(silent)
+    world.exchange.on_message(b"a")
+
+    world.service.end_waiting()
+
+    assert silent.ending == (grpc.StatusCode.UNAVAILABLE, DRAINING, None)
+    assert world.call.ending is None
+
+
+def test_a_call_that_opens_after_that_is_ended_too() -> None:
+    world = World()
+    world.service.end_waiting()
+    late = FakeCall()
+    world.service.open(late)
+
+    assert late.ending == (grpc.StatusCode.UNAVAILABLE, DRAINING, None)
+    assert late.receives == 0
+
+
+def test_calls_that_are_over_are_not_waited_for() -> None:
+    world = World()
+    silent = world.service.open(FakeCall())
+    world.exchange.on_message(b"a")
+    silent.on_end(cancelled=True)
+
+    assert world.service.waiting == set()
 
 
 def test_a_half_close_without_a_message_is_refused() -> None:

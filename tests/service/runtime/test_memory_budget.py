@@ -66,6 +66,47 @@ def test_one_that_was_cancelled_while_it_waited_holds_up_nobody() -> None:
     assert waiters.received == ["cancelled", "b", "c"]
 
 
+def test_who_gave_up_waits_no_longer() -> None:
+    waiters = Waiters(MemoryBudget(100))
+    gone = partial(waiters.received.append, "gone")
+    waiters.budget.take(100)
+    waiters.budget.when_free(gone)
+    waiters.ask("b")
+
+    waiters.budget.withdraw(gone)
+    assert waiters.budget.waiting == 1
+    waiters.budget.give_back(10)
+
+    assert waiters.received == ["b"]
+
+
+def test_who_gave_up_once_it_was_let_in_gives_its_turn_to_the_next() -> None:
+    waiters = Waiters(MemoryBudget(100))
+    gone = partial(waiters.received.append, "gone")
+    waiters.budget.take(100)
+    waiters.budget.when_free(gone)
+    waiters.ask("b")
+    waiters.budget.give_back(10)
+    assert waiters.received == ["gone"]
+
+    waiters.budget.withdraw(gone)
+
+    assert waiters.received == ["gone", "b"]
+
+
+def test_while_there_is_room_each_one_that_comes_moves_the_others_on() -> None:
+    """Those in front may be streams that have nothing to send, and never will take."""
+    waiters = Waiters(MemoryBudget(100))
+    waiters.budget.take(100)
+    waiters.ask("idle", "idle too", "c")
+    waiters.budget.give_back(40)
+    assert waiters.received == ["idle"]
+
+    waiters.ask("d", "e")
+
+    assert waiters.received == ["idle", "idle too", "c"]
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40))
 def test_everybody_comes_in_order_once_all_is_answered(sizes: list[int]) -> None:
     waiters = Waiters(MemoryBudget(50))

@@ -1,5 +1,6 @@
 """The direct scheduler: one request at a time, on the first instance that is free."""
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +66,20 @@ def raises(error: Exception) -> Callable[[InferRequest], InferResponse]:
         raise error
 
     return script
+
+
+def refuse(_request: InferRequest) -> InferResponse:
+    raise InvalidRequestError("no")
+
+
+@contextmanager
+def garbage_uncollected() -> Iterator[None]:
+    """What goes while this lasts goes because nothing names it any more."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def enqueue_all(to: DirectScheduler, requests: Sequence[InferRequest]) -> None:
@@ -260,15 +275,59 @@ def test_a_responder_that_cannot_even_fail_does_not_end_the_thread() -> None:
         assert isinstance(answer(good), InternalError)
 
 
-def test_an_idle_thread_does_not_keep_the_last_request_alive() -> None:
+def test_a_request_says_that_it_runs_before_it_is_asked_whether_it_has_ended() -> None:
+    """So that one of the two sees the other: who ends it takes its inputs unless it runs."""
+    seen: list[tuple[str, bool]] = []
+    asked = request()
+
+    class Watching(RecordingResponder):
+        @property
+        def ended(self) -> bool:
+            seen.append(("asked", asked.running))
+            return False
+
+        @ended.setter
+        def ended(self, _value: bool) -> None: ...
+
+    def run(running: InferRequest) -> InferResponse:
+        seen.append(("runs", running.running))
+        return InferResponse()
+
+    asked.responder = Watching(lambda: seen.append(("answers", asked.running)))
+    with scheduler(ScriptedRunner(run)) as running:
+        running.enqueue(asked)
+        answer(asked)
+
+    assert seen[:3] == [("asked", True), ("runs", True), ("answers", False)]
+
+
+def test_a_request_whose_responder_has_left_is_not_run() -> None:
+    runner = ScriptedRunner()
+    abandoned, good = request(name="abandoned"), request(name="good")
+    abandoned.responder = None
+
+    with scheduler(runner) as running:
+        enqueue_all(running, [abandoned, good])
+        answer(good)
+
+    assert runner.ran == ["good"]
+
+
+@pytest.mark.parametrize("script", [None, refuse], ids=["good", "bad"])
+def test_an_idle_thread_does_not_keep_the_last_request_alive(
+    script: Callable[[InferRequest], InferResponse] | None,
+) -> None:
+    """Nor does the traceback of its error, which only the garbage collector would undo."""
     gone = threading.Event()
     asked = request()
 
-    with scheduler(ScriptedRunner()) as running:
+    with garbage_uncollected(), scheduler(ScriptedRunner(script)) as running:
         running.enqueue(asked)
         answer(asked)
         # The request itself cannot be watched; nothing but it holds its responder.
+        assert isinstance(asked.responder, RecordingResponder)
         weakref.finalize(asked.responder, gone.set)
+        asked.responder.outcome = None
         del asked
 
         assert gone.wait(PATIENCE_S)
