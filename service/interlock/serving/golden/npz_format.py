@@ -1,5 +1,6 @@
 """Golden requests as NumPy's archives: an array for each tensor, `input:NAME` or `expect:NAME`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,24 +27,30 @@ _WIRE: Final = {datatype.dtype: wire for wire, datatype in BY_WIRE.items() if wi
 
 def read_npz(path: Path, name: str, declared: Declared) -> GoldenRequest:
     """Return the request in a file. Raise GoldenFileError, or whatever NumPy and the disk do."""
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise GoldenFileError("it holds a single array, not an archive of named ones")
+    # Opened here: NumPy leaves a file open whose archive is damaged.
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise GoldenFileError("it holds a single array, not an archive of named ones")
+        with archive:
+            return _from_arrays(archive, name, declared)
+
+
+def _from_arrays(arrays: Mapping[str, Array], name: str, declared: Declared) -> GoldenRequest:
     tensors: dict[str, list[GoldenTensor]] = {INPUT: [], EXPECT: []}
     settings: dict[str, object] = {}
-    with archive:
-        for key in archive.files:
-            kind, colon, tensor = key.partition(":")
-            if colon and tensor and kind in tensors:
-                known = declared.inputs if kind == INPUT else declared.outputs
-                tensors[kind].append(_from_array(tensor, archive[key], known.get(tensor)))
-            elif key in SETTINGS:
-                settings[key] = archive[key].item()
-            else:
-                raise GoldenFileError(
-                    f"it has an array '{key}', and no meaning for it: write {INPUT}:NAME, "
-                    f"{EXPECT}:NAME or one of {', '.join(SETTINGS)}"
-                )
+    for key in arrays:
+        kind, colon, tensor = key.partition(":")
+        if colon and tensor and kind in tensors:
+            known = declared.inputs if kind == INPUT else declared.outputs
+            tensors[kind].append(_from_array(tensor, arrays[key], known.get(tensor)))
+        elif key in SETTINGS:
+            settings[key] = arrays[key].item()
+        else:
+            raise GoldenFileError(
+                f"it has an array '{key}', and no meaning for it: write {INPUT}:NAME, "
+                f"{EXPECT}:NAME or one of {', '.join(SETTINGS)}"
+            )
     return golden_request(name, tensors[INPUT], tensors[EXPECT], settings)
 
 
