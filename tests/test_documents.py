@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from interlock.serving.golden.file import read_golden
+from interlock.serving.golden.request import Declared
 from tests.support.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
+GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
@@ -65,6 +68,26 @@ def test_the_commands_in_the_readme_exist() -> None:
     assert tools == {"tools/quickstart", "tools/test"}
     assert all((ROOT / tool).stat().st_mode & 0o111 for tool in tools)
     assert verbs <= set(re.findall(r"^  (\w+) ", shown, re.MULTILINE))
+
+
+def test_the_golden_requests_that_are_shown_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,), (document,) = blocks(GOLDEN, "python"), blocks(GOLDEN, "json")
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (tmp_path / "eight.json").write_text(document)
+    declared = Declared(inputs={"x": "FP32"})
+
+    seven, eight = (
+        read_golden(tmp_path / name, declared, model_directory=tmp_path)
+        for name in ("seven.npz", "eight.json")
+    )
+
+    assert [(one.name, one.shape) for one in seven.inputs] == [("x", (1, 64))]
+    assert [(one.name, one.shape) for one in seven.expected] == [("y", (1, 10))]
+    assert [(one.name, one.datatype) for one in eight.inputs] == [("x", "FP32"), ("text", "BYTES")]
+    assert seven.latency_budget_ms == eight.latency_budget_ms == 20
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

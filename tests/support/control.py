@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock.control.inbox import Inbox
+from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
-from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Unloaded
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Unloaded,
+)
 from interlock.control.wishes import Candidate, LoadWish, Polled, UnloadWish
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
@@ -17,7 +25,7 @@ from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.snapshot import RepositorySnapshot
-from interlock.serving.load_job import LoadJob
+from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
 from interlock.telemetry.statistics import VersionStatistics
@@ -161,6 +169,12 @@ class World:
         self.manager.step()
         return wish.outcome
 
+    def goes_on(self, loading: GenerationKey, event: Event) -> None:
+        """Report that a load has come to its next phase, and step."""
+        assert loading in self.executor.loading
+        self.inbox.put(Progress(loading, event))
+        self.manager.step()
+
     def loads(self, *keys: GenerationKey) -> None:
         """Report that these were built, and step."""
         for loaded in keys:
@@ -211,6 +225,7 @@ class FakeLoader:
     """Builds at once, or when a test lets it; remembers what it built and what is left."""
 
     failing: dict[int, BaseException] = field(default_factory=dict)
+    phases: tuple[LoadPhase, ...] = ()
     alive: set[GenerationKey] = field(default_factory=set)
     loaded: list[GenerationKey] = field(default_factory=list)
     unloaded: list[GenerationKey] = field(default_factory=list)
@@ -227,7 +242,9 @@ class FakeLoader:
     def let_go(self, model: str = MODEL) -> None:
         self.gates[model].set()
 
-    def load(self, job: LoadJob) -> ServedModel:
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        for phase in self.phases:
+            on_phase(phase)
         if gate := self.gates.get(job.key.model):
             self.begun[job.key.model].set()
             assert gate.wait(30)

@@ -86,13 +86,14 @@ class Repository:
         inputs: Sequence[Port] = (Port(name="x"),),
         outputs: Sequence[Port] = (Port(name="y"),),
         max_batch_size: int = 0,
+        instances: int = 1,
         extra: str = "",
     ) -> Path:
         """A model of one ONNX file, version 1, that runs on one thread."""
         lines = [
             'backend: "onnxruntime"',
             f"max_batch_size: {max_batch_size}",
-            "instance_group [{ count: 1 kind: KIND_CPU }]",
+            f"instance_group [{{ count: {instances} kind: KIND_CPU }}]",
             parameter("intra_op_thread_count", "1"),
             *(tensor("input", port.name, port) for port in inputs),
             *(tensor("output", port.name, port) for port in outputs),

@@ -1,7 +1,7 @@
 """`interlock infer MODEL NAME=VALUE...`: one request, its answer in the terminal."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -70,6 +70,15 @@ def _parameter(text: str) -> tuple[str, ParameterValue]:
     return key, value
 
 
+def typed_inputs(texts: Iterable[str], metadata: ModelMetadata) -> list[RawTensor]:
+    """Return the inputs that were typed as NAME=VALUE. Raise UsageError."""
+    inputs = {tensor.name: tensor for tensor in metadata.inputs}
+    try:
+        return [_tensor(parse(text), inputs) for text in texts]
+    except TensorTextError as error:
+        raise UsageError(str(error)) from None
+
+
 def _tensor(text: TensorText, inputs: Mapping[str, TensorMetadata]) -> RawTensor:
     tensor = inputs.get(text.name)
     if tensor is None:
@@ -81,7 +90,6 @@ def _tensor(text: TensorText, inputs: Mapping[str, TensorMetadata]) -> RawTensor
 
 
 def _call(arguments: argparse.Namespace, metadata: ModelMetadata) -> InferCall:
-    inputs = {tensor.name: tensor for tensor in metadata.inputs}
     outputs: Sequence[str] = arguments.output
     if arguments.classes and not outputs:
         outputs = [tensor.name for tensor in metadata.outputs]
@@ -89,7 +97,7 @@ def _call(arguments: argparse.Namespace, metadata: ModelMetadata) -> InferCall:
         model=arguments.model,
         version=arguments.model_version,
         id=arguments.id,
-        inputs=[_tensor(parse(text), inputs) for text in arguments.inputs],
+        inputs=typed_inputs(arguments.inputs, metadata),
         outputs=outputs,
         classes=arguments.classes,
         parameters=dict(map(_parameter, arguments.parameter)),
@@ -152,11 +160,7 @@ def _as_json(answer: InferAnswer) -> dict[str, object]:
 
 def _infer(arguments: argparse.Namespace, client: Client) -> int:
     metadata = model_metadata(client, arguments.model, arguments.model_version)
-    try:
-        call = _call(arguments, metadata)
-    except TensorTextError as error:
-        raise UsageError(str(error)) from None
-    answer = infer(client, call)
+    answer = infer(client, _call(arguments, metadata))
     if arguments.format == "json":
         write_json(_as_json(answer))
     else:

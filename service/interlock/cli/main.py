@@ -36,6 +36,7 @@ _CLIENT_VERBS: Final = (
     ("load", "repository", "load a model, or load it anew"),
     ("unload", "repository", "stop serving a model"),
     ("infer", "infer", "send one request to a model"),
+    ("golden", "golden", "record a request and its answer, to prove new versions by"),
     ("example", "example", "print a call of a model that can be pasted into a shell"),
     ("logs", "logs", "show or change what the server logs"),
 )

@@ -4,31 +4,48 @@ Decides nothing and keeps no record: what an action needs comes with it, what be
 goes to the manager's inbox as a `Report`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
-from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.control.lifecycle import Event
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Report,
+    Unloaded,
+)
 from interlock.control.workers import Workers
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.runtime.threads import spawn
-from interlock.serving.load_job import LoadJob
+from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 
 log = structlog.get_logger()
 
 _UNLOAD_THREADS: Final = 4
 _DRAIN_NOTICE_S: Final = 10.0
+_EVENTS: Final[Mapping[LoadPhase, Event]] = {
+    LoadPhase.WARMING: Event.WARM,
+    LoadPhase.PROVING: Event.PROVE,
+}
 
 
 class Loader(Protocol):
     """Builds a version and takes it apart again. Called from several threads at once."""
 
-    def load(self, job: LoadJob) -> ServedModel:
-        """Build a version; may take minutes. Raise ServiceError and leave nothing behind."""
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        """Build a version, warm it up and prove it; may take minutes.
+
+        `on_phase` is told of each phase that there is something to do in, as it begins.
+        Raise ServiceError and leave nothing behind.
+        """
         ...
 
     def unload(self, served: ServedModel) -> None:
@@ -40,7 +57,7 @@ class Executor(Protocol):
     """What the manager starts. Nothing here blocks; each call ends in its report."""
 
     def load(self, job: LoadJob) -> None:
-        """Build a version: Loaded, LoadFailed, or LoadDropped."""
+        """Build a version: Progress on the way, then Loaded, LoadFailed, or LoadDropped."""
         ...
 
     def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
@@ -91,8 +108,11 @@ class ThreadExecutor:
         self._report(self._outcome(job))
 
     def _outcome(self, job: LoadJob) -> Report:
+        def tell(phase: LoadPhase) -> None:
+            self._report(Progress(job.key, _EVENTS[phase]))
+
         try:
-            return Loaded(job.key, self._loader.load(job))
+            return Loaded(job.key, self._loader.load(job, tell))
         except ServiceError as error:
             return LoadFailed(job.key, error)
         except BaseException as error:  # a model's code may raise anything, SystemExit too

@@ -36,7 +36,15 @@ from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
 from interlock.control.reception import Reception
 from interlock.control.records import Record, Unit
-from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Report,
+    Unloaded,
+)
 from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -57,6 +65,10 @@ _EVENTS: Mapping[type[Action], Event] = {
     Discard: Event.DISCARD,
     Drop: Event.DROP,
     Dismiss: Event.DISMISS,
+}
+_REASONS: Mapping[Event, str] = {
+    Event.WARM: "its warm-up begins",
+    Event.PROVE: "its golden requests begin",
 }
 
 
@@ -262,9 +274,12 @@ class Manager:
         unit = self._units[report.key.model]
         record = unit.records[report.key]
         match report:
+            case Progress(event=event):
+                self._move(unit, record, event, _REASONS[event])
             case Loaded(served=served):
                 record.served = served
-                self._move(unit, record, Event.PROVE, "loaded")
+                if record.phase is not Phase.PROVING:
+                    self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 self._move(unit, record, Event.FAIL, error.reason)
             case LoadDropped():

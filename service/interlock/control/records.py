@@ -49,6 +49,16 @@ class Record:
         return self.job.key
 
     @property
+    def planned_phase(self) -> Phase:
+        """The phase as the planner takes it: PROVING is built, and waits for the others.
+
+        While its golden requests still run it is not that far.
+        """
+        if self.phase is Phase.PROVING and self.served is None:
+            return Phase.WARMING
+        return self.phase
+
+    @property
     def built(self) -> ServedModel:
         """What was built. Raise LookupError in a phase in which there is nothing."""
         if self.served is None:
@@ -73,7 +83,8 @@ class Unit:
 
     @property
     def actual(self) -> dict[GenerationKey, Phase]:
-        return {key: record.phase for key, record in self.records.items()}
+        """Return the phases as the planner takes them: see `Record.planned_phase`."""
+        return {key: record.planned_phase for key, record in self.records.items()}
 
     @property
     def is_over(self) -> bool:

@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass
 
+from interlock.control.lifecycle import Event
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.serving.served_model import ServedModel
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """The load has come to its next phase: WARM or PROVE. Nothing is handed over yet."""
+
+    key: GenerationKey
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """The version was built; `served` belongs to the manager from here on."""
+    """The version was built, and it passed; `served` belongs to the manager from here on."""
 
     key: GenerationKey
     served: ServedModel
@@ -44,4 +53,4 @@ class Unloaded:
     key: GenerationKey
 
 
-Report = Loaded | LoadFailed | LoadDropped | Drained | Unloaded
+Report = Progress | Loaded | LoadFailed | LoadDropped | Drained | Unloaded

@@ -62,6 +62,42 @@ class InstanceGroup:
     passive: bool = False
 
 
+class WarmupData(Enum):
+    """What fills an input of a warm-up sample; UNSET where the configuration does not say."""
+
+    ZERO = "zero_data"
+    RANDOM = "random_data"
+    FILE = "input_data_file"
+    UNSET = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupInput:
+    """One input of a warm-up sample; `dims` has no batch dimension.
+
+    `file` is the name below the model's folder `warmup`, for FILE.
+    """
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    data: WarmupData = WarmupData.ZERO
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupSample:
+    """What every instance runs before its version serves: `batch_size` requests, `count` times.
+
+    A `batch_size` of 0 skips the sample, a `count` of 0 is once.
+    """
+
+    name: str
+    batch_size: int = 1
+    count: int = 0
+    inputs: tuple[WarmupInput, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """One normalised model configuration.
@@ -83,7 +119,7 @@ class ModelConfig:
     decoupled: bool = False
     graph_level: int | None = None
     op_library_filenames: tuple[str, ...] = ()
-    warmup_samples: tuple[str, ...] = ()
+    warmup_samples: tuple[WarmupSample, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     message: bytes = b""
 

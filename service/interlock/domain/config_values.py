@@ -28,7 +28,7 @@ def project(config: pb.ModelConfig) -> values.ModelConfig:
         decoupled=config.model_transaction_policy.decoupled,
         graph_level=optimization.graph.level if optimization.HasField("graph") else None,
         op_library_filenames=tuple(config.model_operations.op_library_filename),
-        warmup_samples=tuple(sample.name for sample in config.model_warmup),
+        warmup_samples=tuple(map(_warmup_sample, config.model_warmup)),
         parameters={key: value.string_value for key, value in config.parameters.items()},
         message=config.SerializeToString(deterministic=True),
     )
@@ -92,4 +92,24 @@ def _instance_group(group: pb.ModelInstanceGroup) -> values.InstanceGroup:
         count=group.count,
         gpus=tuple(group.gpus),
         passive=group.passive,
+    )
+
+
+def _warmup_sample(sample: pb.ModelWarmup) -> values.WarmupSample:
+    return values.WarmupSample(
+        name=sample.name,
+        batch_size=sample.batch_size,
+        count=sample.count,
+        # A map has no order of its own: the same sample shall be the same request each time.
+        inputs=tuple(_warmup_input(name, sample.inputs[name]) for name in sorted(sample.inputs)),
+    )
+
+
+def _warmup_input(name: str, tensor: pb.ModelWarmup.Input) -> values.WarmupInput:
+    return values.WarmupInput(
+        name=name,
+        datatype=_wire_datatype(tensor.data_type),
+        dims=tuple(tensor.dims),
+        data=values.WarmupData(tensor.WhichOneof("input_data_type") or ""),
+        file=tensor.input_data_file,
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 from interlock.domain.errors import InvalidRequestError
 
-_RESERVED: Final = frozenset({"warmup", "initial_state", "configs"})
+_RESERVED: Final = frozenset({"warmup", "golden", "initial_state", "configs"})
 _IGNORED: Final = frozenset({"lost+found", "__pycache__"})
 _INTEGER: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_VERSION: Final = 2**63 - 1

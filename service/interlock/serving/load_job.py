@@ -1,6 +1,8 @@
 """What a loader is asked to load: one content of one version, as it was polled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from interlock.domain.config import ModelConfig
@@ -14,3 +16,14 @@ class LoadJob:
     key: GenerationKey
     config: ModelConfig
     model_directory: Path
+
+
+class LoadPhase(Enum):
+    """What a loader comes to once a version is built, where there is something to do in it."""
+
+    WARMING = "warming"
+    PROVING = "proving"
+
+
+OnPhase = Callable[[LoadPhase], None]
+"""Told when a phase begins, in the loader's thread; quick, never blocking."""

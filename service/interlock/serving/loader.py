@@ -1,17 +1,18 @@
-"""Turn a version's files into a `ServedModel`, and give one back.
+"""Turn a version's files into a `ServedModel` that is warmed up and proven; give one back.
 
 Blocking work: it runs in the load pool, several loads at once. The control plane decides
 when; nothing is shown here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from interlock.backends.base import OpenedModel, VersionFiles
+from interlock.backends.base import Instance, OpenedModel, VersionFiles
 from interlock.backends.catalog import Catalog
 from interlock.backends.instance_group import build_instances
 from interlock.domain.config import ModelConfig, Scheduling
@@ -19,9 +20,12 @@ from interlock.domain.config_complete import check, complete
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
 from interlock.domain.request_rules import RequestRules
 from interlock.scheduling.direct import DirectScheduler
+from interlock.serving.golden.file import golden_files
+from interlock.serving.golden.proof import Proof
 from interlock.serving.labels import read_labels
-from interlock.serving.load_job import LoadJob
+from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
+from interlock.serving.warmup import warm, warmup_batches
 from interlock.telemetry.statistics import VersionStatistics
 
 log = structlog.get_logger()
@@ -31,6 +35,21 @@ _MISSING: Final = {
     Scheduling.SEQUENCE: "sequence_batching, and this version has no sequence batcher",
     Scheduling.ENSEMBLE: "ensemble_scheduling, and this version does not run ensembles",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A version whose instances stand, before anybody knows of it."""
+
+    job: LoadJob
+    config: ModelConfig
+    rules: RequestRules
+    instances: Sequence[Instance]
+    statistics: VersionStatistics
+
+
+def _tell_nobody(_phase: LoadPhase) -> None:
+    """What a load tells nobody listens to."""
 
 
 class ModelLoader:
@@ -57,15 +76,16 @@ class ModelLoader:
         self._hold = hold
         self._now_ns = now_ns
 
-    def load(self, job: LoadJob) -> ServedModel:
-        """Build all that serving the version needs; blocks. Raise ServiceError with the reason.
+    def load(self, job: LoadJob, on_phase: OnPhase = _tell_nobody) -> ServedModel:
+        """Build all that serving the version needs, warm it up and prove it; blocks.
 
-        What was built is closed again when a later part fails.
+        `on_phase` is told when warming and proving begin, where there is something to run.
+        Raise ServiceError with the reason; what was built is closed again.
         """
         _refuse_missing(job.config)
         try:
             with ExitStack() as undo:
-                return self._build(job, undo)
+                return self._build(job, undo, on_phase)
         except BaseException:
             # What was built so far may have been large.
             self._trim()
@@ -90,7 +110,7 @@ class ModelLoader:
             "gave memory back", model=model, version=version, freed_bytes=freed, took_ms=took_ms
         )
 
-    def _build(self, job: LoadJob, undo: ExitStack) -> ServedModel:
+    def _build(self, job: LoadJob, undo: ExitStack, on_phase: OnPhase) -> ServedModel:
         version_directory = job.model_directory / str(job.key.version)
         files = VersionFiles(job.model_directory, version_directory, job.key.version)
         backend = self._backends.find(job.config.backend, model=job.config.name)
@@ -103,6 +123,9 @@ class ModelLoader:
         rules = RequestRules.of(config)
         statistics = VersionStatistics()
         _remark(config, job)
+        built = _Built(job, config, rules, instances.active, statistics)
+        self._warm_up(built, on_phase)
+        self._prove(built, on_phase)
         # The last part: from here on there are threads, and nothing may fail.
         scheduler = DirectScheduler(
             instances.active, statistics, hold=self._hold, now_ns=self._now_ns
@@ -116,6 +139,24 @@ class ModelLoader:
             labels=labels,
             close=undo.pop_all().close,
         )
+
+    def _warm_up(self, built: _Built, on_phase: OnPhase) -> None:
+        job = built.job
+        batches = warmup_batches(built.config, job.model_directory, built.rules)
+        if not batches:
+            return
+        on_phase(LoadPhase.WARMING)
+        for instance in built.instances:
+            warm(instance, batches, built.statistics, key=job.key, now_ns=self._now_ns)
+
+    def _prove(self, built: _Built, on_phase: OnPhase) -> None:
+        job = built.job
+        files = golden_files(job.model_directory, job.key.version)
+        if not files:
+            return
+        on_phase(LoadPhase.PROVING)
+        proof = Proof(built.config, job.model_directory, built.rules, now_ns=self._now_ns)
+        proof.run(files, built.instances[0], job.key)
 
     def _completed(self, config: ModelConfig, opened: OpenedModel) -> ModelConfig:
         """Return the configuration with what the files say; raise where the two contradict."""
@@ -153,8 +194,10 @@ def _refuse_missing(config: ModelConfig) -> None:
 
 def _remark(config: ModelConfig, job: LoadJob) -> None:
     """Say once what of the configuration is not acted on."""
-    model, version = job.key.model, job.key.version
     if config.scheduling is Scheduling.DYNAMIC:
-        log.info("requests run alone", model=model, version=version, ignored="dynamic_batching")
-    if config.warmup_samples:
-        log.info("warm-up does not run", model=model, version=version, ignored="model_warmup")
+        log.info(
+            "requests run alone",
+            model=job.key.model,
+            version=job.key.version,
+            ignored="dynamic_batching",
+        )

@@ -25,6 +25,7 @@ CLIENT_VERBS = [
     ["load", "m"],
     ["unload", "m"],
     ["infer", "m", "x=1"],
+    ["golden", "record", "m", "--to=x"],
     ["example", "m"],
     ["logs"],
 ]

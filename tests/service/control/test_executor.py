@@ -7,12 +7,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.executor import ThreadExecutor
-from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Report, Unloaded
+from interlock.control.lifecycle import Event
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Report,
+    Unloaded,
+)
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.serving.lease import LeaseCount
-from interlock.serving.load_job import LoadJob
+from interlock.serving.load_job import LoadJob, LoadPhase
 from interlock.serving.served_model import ServedModel
 from tests.support.control import MODEL, FakeLoader, key, served
 
@@ -50,6 +59,17 @@ def test_a_load_ends_in_what_it_built() -> None:
     report = office.next()
     assert isinstance(report, Loaded)
     assert report.served.key == report.key == key(1)
+
+
+def test_a_load_reports_the_phases_that_it_comes_to() -> None:
+    office = Office()
+    office.loader.phases = (LoadPhase.WARMING, LoadPhase.PROVING)
+
+    office.load(key(1))
+
+    assert office.next() == Progress(key(1), Event.WARM)
+    assert office.next() == Progress(key(1), Event.PROVE)
+    assert isinstance(office.next(), Loaded)
 
 
 def test_a_load_that_is_refused_reports_why() -> None:

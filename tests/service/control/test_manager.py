@@ -3,6 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
+from interlock.control.lifecycle import Event
 from interlock.control.modes import ExplicitMode, NoneMode
 from interlock.control.reports import Loaded, Unloaded
 from interlock.control.wishes import End, LoadWish, Stop, UnloadAll, UnloadWish
@@ -28,6 +29,77 @@ def test_a_wish_loads_and_then_shows() -> None:
     assert world.shown == {key(1)}
     assert outcome.result(0) is None
     assert world.index() == [("m", 1, "READY", "")]
+
+
+def test_a_version_is_not_shown_before_it_has_passed() -> None:
+    world = World()
+    world.serve((1, "a"))
+    outcome = world.wish((1, "b"))
+
+    for event in (Event.WARM, Event.PROVE):
+        world.goes_on(key(1, 2), event)
+
+        assert world.shown == {key(1, 1)}
+        assert not outcome.done()
+        assert world.index() == [("m", 1, "READY", "")]
+
+    world.loads(key(1, 2))
+    assert world.shown == {key(1, 2)}
+    assert outcome.result(0) is None
+
+
+@pytest.mark.parametrize("events", [[Event.WARM], [Event.PROVE], [Event.WARM, Event.PROVE]])
+def test_what_is_warmed_up_and_proven_is_loading_to_clients(events: list[Event]) -> None:
+    world = World()
+    world.wish((1, "a"))
+
+    for event in events:
+        world.goes_on(key(1), event)
+
+    assert world.index() == [("m", 1, "LOADING", "")]
+    assert not world.manager.strictly_ready()
+
+
+def test_a_wrong_answer_keeps_the_old_version() -> None:
+    world = World()
+    world.serve((1, "a"))
+    outcome = world.wish((1, "b"))
+    world.goes_on(key(1, 2), Event.PROVE)
+
+    world.fails(key(1, 2), InvalidRequestError("golden request 'a': output y: got 1, expected 2"))
+
+    assert world.shown == {key(1)}
+    assert str(outcome.exception(0)) == (
+        "load failed for model 'm': version 1 is at UNAVAILABLE state: "
+        "Invalid argument: golden request 'a': output y: got 1, expected 2;\n"
+    )
+
+
+def test_what_is_proven_waits_for_the_others_of_its_load() -> None:
+    world = World()
+    world.wish(*versions(1, 2))
+    for number in (1, 2):
+        world.goes_on(key(number), Event.PROVE)
+
+    world.loads(key(1))
+    assert world.shown == set()
+
+    world.loads(key(2))
+    assert world.shown == {key(1), key(2)}
+
+
+@pytest.mark.parametrize("event", [Event.WARM, Event.PROVE])
+def test_what_nobody_wants_any_more_is_taken_apart_when_its_load_has_ended(event: Event) -> None:
+    world = World()
+    world.wish((1, "a"))
+    world.goes_on(key(1), event)
+
+    assert world.unwish().result(0) is None
+    assert world.executor.unloading == {}
+
+    world.loads(key(1))
+    assert world.shown == set()
+    assert world.executor.unloading.keys() == {key(1)}
 
 
 def test_a_new_version_takes_over_without_a_gap() -> None:
@@ -389,6 +461,21 @@ def test_each_move_is_one_line_of_the_log() -> None:
             ("loading", "proving", "loaded"),
             ("proving", "ready", "loaded"),
         ]
+    ]
+
+
+def test_warming_and_proving_are_lines_of_the_log_where_there_is_something_to_run() -> None:
+    world = World()
+    world.wish((1, "a"))
+    with capture_logs() as lines:
+        world.goes_on(key(1), Event.WARM)
+        world.goes_on(key(1), Event.PROVE)
+        world.loads(key(1))
+
+    assert [(line["from"], line["to"], line["reason"]) for line in lines] == [
+        ("loading", "warming", "its warm-up begins"),
+        ("warming", "proving", "its golden requests begin"),
+        ("proving", "ready", "loaded"),
     ]
 
 

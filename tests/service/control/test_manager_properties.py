@@ -12,9 +12,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from interlock.control.lifecycle import Phase
+from interlock.control.lifecycle import Event, Phase
 from interlock.control.planner import plan
-from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, Unloaded
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Unloaded,
+)
 from interlock.control.wishes import LoadWish, UnloadAll, UnloadWish
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName
@@ -38,6 +45,7 @@ class Reconciling(RuleBasedStateMachine):
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
         self.wishes: list[LoadWish | UnloadWish] = []
+        self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
     @rule(model=models, content=contents)
@@ -52,6 +60,13 @@ class Reconciling(RuleBasedStateMachine):
         self.wishes.append(wish)
         self.world.inbox.put(wish)
 
+    @precondition(lambda self: self._going_on())
+    @rule(pick=picks)
+    def a_load_goes_on(self, pick: int) -> None:
+        key = self._pick(self._going_on(), pick)
+        self.world.inbox.put(Progress(key, self._going_on()[key]))
+        self.came_to[key] = self._going_on()[key]
+
     @precondition(lambda self: self.world.executor.loading)
     @rule(pick=picks, fate=st.sampled_from(["built", "built", "failed", "dropped"]))
     def a_load_ends(self, pick: int, fate: str) -> None:
@@ -62,8 +77,10 @@ class Reconciling(RuleBasedStateMachine):
             self.world.inbox.put(Loaded(key, served(key)))
         elif fate == "failed":
             self.world.inbox.put(LoadFailed(key, InternalError("broken")))
-        else:
+        elif key not in self.came_to:
             self.world.inbox.put(LoadDropped(key))
+        else:  # what has begun is not dropped
+            self.world.inbox.put(LoadFailed(key, InternalError("wrong answer")))
 
     @precondition(lambda self: self._empty_and_draining())
     @rule(pick=picks)
@@ -162,6 +179,14 @@ class Reconciling(RuleBasedStateMachine):
             if before - shown.get(model, set()):
                 assert self.manager._units[model].aspired == shown.get(model, set())
         self.shown_before = shown
+
+    def _going_on(self) -> Mapping[GenerationKey, Event]:
+        """Which loads may come to a next phase, and to which."""
+        steps = {None: Event.WARM, Event.WARM: Event.PROVE}
+        loading = self.world.executor.loading
+        return {
+            key: steps[came_to] for key in loading if (came_to := self.came_to.get(key)) in steps
+        }
 
     def _empty_and_draining(self) -> Mapping[GenerationKey, ServedModel]:
         draining = self.world.executor.draining

@@ -6,6 +6,9 @@ from interlock.domain.config import (
     TensorConfig,
     VersionPolicy,
     VersionPolicyKind,
+    WarmupData,
+    WarmupInput,
+    WarmupSample,
 )
 from interlock.domain.config_values import datatype_name, message_of
 from tests.support.configs import RICH, configured
@@ -25,8 +28,35 @@ def test_shows_what_the_server_looks_at() -> None:
     assert config.instance_groups == (InstanceGroup("m_0", "KIND_CPU", 2),)
     assert config.scheduling is Scheduling.DYNAMIC
     assert config.graph_level == -1
-    assert config.warmup_samples == ("two parts",)
+    assert [sample.name for sample in config.warmup_samples] == ["two parts"]
     assert config.parameters == {"intra_op_thread_count": "1"}
+
+
+def test_reads_the_warm_up_samples_with_their_inputs_by_name() -> None:
+    config = configured("""
+        model_warmup {
+          name: "all kinds" batch_size: 2 count: 3
+          inputs { key: "z" value { data_type: TYPE_FP32 dims: [ 2, -1 ] zero_data: true } }
+          inputs { key: "r" value { data_type: TYPE_INT64 dims: 1 random_data: true } }
+          inputs { key: "f" value { data_type: TYPE_STRING dims: 4 input_data_file: "raw" } }
+          inputs { key: "a" value { data_type: TYPE_BF16 } }
+        }
+        model_warmup { name: "skipped" }""")
+
+    assert config.warmup_samples == (
+        WarmupSample(
+            "all kinds",
+            batch_size=2,
+            count=3,
+            inputs=(
+                WarmupInput("a", "BF16", (), WarmupData.UNSET),
+                WarmupInput("f", "BYTES", (4,), WarmupData.FILE, "raw"),
+                WarmupInput("r", "INT64", (1,), WarmupData.RANDOM),
+                WarmupInput("z", "FP32", (2, -1), WarmupData.ZERO),
+            ),
+        ),
+        WarmupSample("skipped", batch_size=0),
+    )
 
 
 def test_keeps_the_rest_in_the_message() -> None:

@@ -48,7 +48,7 @@ def test_numbers_are_versions(name: str, version: int) -> None:
     assert version_of(name) == (version, "")
 
 
-@pytest.mark.parametrize("name", ["warmup", "initial_state", "configs"])
+@pytest.mark.parametrize("name", ["warmup", "golden", "initial_state", "configs"])
 def test_folders_with_a_purpose_are_passed_over_silently(name: str) -> None:
     assert version_of(name) == (None, "")
 

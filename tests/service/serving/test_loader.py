@@ -21,9 +21,11 @@ from interlock.domain.errors import (
 )
 from interlock.domain.request import InferRequest
 from interlock.domain.tensor import InputTensor
+from interlock.serving.load_job import LoadPhase
 from interlock.serving.loader import ModelLoader
 from interlock.serving.served_model import ServedModel
 from tests.support import onnx_models, onnx_small
+from tests.support.proving import write_npz
 from tests.support.running import answer, config_of, job_of, outputs_of, request
 
 IDENTITY = """
@@ -259,18 +261,139 @@ def test_dynamic_batching_loads_with_one_line_that_requests_run_alone(tmp_path: 
     ]
 
 
-def test_a_warm_up_that_does_not_run_is_said_once(tmp_path: Path) -> None:
-    warm_up = """
-        model_warmup { name: "first" batch_size: 1 inputs { key: "INPUT0" value {
-            data_type: TYPE_FP32 dims: 1 zero_data: true } } }"""
+def warm_up(name: str, *, count: int = 1, dims: str = "2", file: str = "") -> str:
+    data = f'input_data_file: "{file}"' if file else "random_data: true"
+    return f"""
+        model_warmup {{ name: "{name}" batch_size: 1 count: {count} inputs {{ key: "INPUT0" value {{
+            data_type: TYPE_FP32 dims: {dims} {data} }} }} }}"""
 
+
+def test_every_instance_is_warmed_up_before_the_version_is_there(tmp_path: Path) -> None:
+    config = IDENTITY + "instance_group { count: 2 }" + warm_up("first", count=3)
     with capture_logs() as logs:
-        served = load(tmp_path, IDENTITY + warm_up)
+        served = load(tmp_path, config)
 
     served.scheduler.stop()
-    assert [line["event"] for line in logs if line["log_level"] == "info"] == [
-        "warm-up does not run"
-    ]
+    assert [line["instance"] for line in logs if line["event"] == "warmed up"] == ["m_0_0", "m_0_1"]
+    assert served.statistics.snapshot().inference_count == 6
+
+
+def test_a_passive_instance_is_not_warmed_up(tmp_path: Path) -> None:
+    config = IDENTITY + warm_up("first")
+    config += 'instance_group [ { name: "a" count: 1 }, { name: "p" count: 1 passive: true } ]'
+    with capture_logs() as logs:
+        served = load(tmp_path, config)
+
+    served.scheduler.stop()
+    assert [line["instance"] for line in logs if line["event"] == "warmed up"] == ["a_0"]
+
+
+def test_an_onnx_model_runs_its_samples_in_batches(tmp_path: Path) -> None:
+    onnx_models.write(tmp_path / "1", onnx_small.identity("FP32", ("n", 2)))
+    (tmp_path / "warmup").mkdir()
+    (tmp_path / "warmup" / "raw").write_bytes(bytes(8))
+    config = """
+        instance_group { count: 1 kind: KIND_CPU }
+        model_warmup { name: "s" batch_size: 4 inputs { key: "x" value {
+            data_type: TYPE_FP32 dims: 2 input_data_file: "raw" } } }"""
+
+    served = load(tmp_path, config)
+
+    served.scheduler.stop()
+    counted = served.statistics.snapshot()
+    assert (counted.inference_count, counted.execution_count) == (4, 1)
+
+
+def test_a_golden_answer_lets_a_version_pass_and_counts_nowhere(tmp_path: Path) -> None:
+    onnx_models.write(tmp_path / "1", onnx_small.add_constant(2.0))
+    ones = np.ones((1, 1), "<f4")
+    write_npz(tmp_path / "golden" / "a.npz", input__x=ones, expect__y=np.array([[3]], "<f4"))
+    with capture_logs() as logs:
+        served = load(tmp_path, "")
+
+    served.scheduler.stop()
+    assert "proven" in [line["event"] for line in logs]
+    assert served.statistics.snapshot().execution_count == 0
+
+
+def test_the_phases_are_told_as_they_begin(tmp_path: Path) -> None:
+    write_npz(
+        tmp_path / "golden" / "a.npz",
+        input__INPUT0=np.ones(1, "<f4"),
+        expect__OUTPUT0=np.ones(1, "<f4"),
+    )
+    job = job_of(tmp_path, config_of(IDENTITY + warm_up("first")))
+    told: list[str] = []
+
+    with capture_logs() as logs:
+
+        def tell(phase: LoadPhase) -> None:
+            told.extend([line["event"] for line in logs if line["log_level"] == "info"])
+            told.append(phase.value)
+
+        served = loader().load(job, tell)
+
+    served.scheduler.stop()
+    assert told == ["warming", "warmed up", "proving"]
+
+
+def test_where_there_is_nothing_to_run_no_phase_is_told(tmp_path: Path) -> None:
+    told: list[LoadPhase] = []
+    skipped = warm_up("skipped").replace("batch_size: 1", "batch_size: 0")
+
+    served = loader().load(job_of(tmp_path, config_of(IDENTITY + skipped)), told.append)
+
+    served.scheduler.stop()
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "files", "text"),
+    [
+        pytest.param(
+            warm_up("s", file="absent"),
+            {},
+            r"failed to open warmup data file .*/warmup/absent: No such file or directory",
+            id="warm-up",
+        ),
+        pytest.param(
+            warm_up("s", dims="[ 2, 2 ]"),
+            {},
+            r"failed to run warmup sample 's': .*unexpected shape for input 'x'",
+            id="sample",
+        ),
+        pytest.param(
+            "",
+            {"golden/a.json": b"{}"},
+            r"golden file 'golden/a.json' cannot be used: it expects nothing",
+            id="golden file",
+        ),
+        pytest.param(
+            "",
+            {"1/golden/a.json": b'{"input": {"x": [1]}, "expect": {"y": [1]}}'},
+            r"golden request '1/golden/a.json': it failed: AssertionError: nothing runs here",
+            id="golden request",
+        ),
+    ],
+)
+def test_a_version_that_does_not_pass_leaves_nothing_behind(
+    tmp_path: Path, extra: str, files: Mapping[str, bytes], text: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
+    backend = FakeBackend()
+    trim = Trim()
+    models = ModelLoader(Catalog({"fake": backend}), trim=trim)
+    config = FAKE.replace("labels.txt", "") + extra.replace("INPUT0", "x")
+    threads = threading.active_count()
+
+    with pytest.raises(InvalidRequestError, match=text):
+        models.load(job_of(tmp_path, config_of(config)))
+
+    assert backend.events[-3:] == ["close m_0_1", "close m_0_0", "close model"]
+    assert threading.active_count() == threads
+    assert trim.calls == 1
 
 
 def test_instances_are_made_of_the_configuration_s_groups(tmp_path: Path) -> None:
