@@ -109,9 +109,8 @@ class Server:
 
     def wait(self) -> None:
         """Return when it has ended by itself."""
-        # In short waits: a signal that comes just before a system call does not interrupt it.
         while self._process.poll() is None:
-            time.sleep(LOOK_EVERY_S)
+            pause()
 
     def stop(self) -> int:
         """Let what is in flight finish, and return the exit code."""
@@ -136,6 +135,33 @@ class Server:
         self._log.close()
 
 
+class Interrupts:
+    """Remembers that somebody asked us to stop: Ctrl-C, or a signal that means the same.
+
+    Nothing is raised out of a handler: it could come between a lock and its release.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._heard)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+interrupts: Final = Interrupts()
+
+
+def pause() -> None:
+    """Wait a moment. Raise KeyboardInterrupt if somebody asked us to stop."""
+    time.sleep(LOOK_EVERY_S)
+    if interrupts.asked:
+        raise KeyboardInterrupt
+
+
 def wait_until_ready(server: Server, line: Line) -> grpc.Channel:
     """Return a channel to the server once its health says SERVING."""
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -147,7 +173,7 @@ def wait_until_ready(server: Server, line: Line) -> grpc.Channel:
         if channel is not None and is_serving(channel):
             return channel
         line.update("")
-        time.sleep(LOOK_EVERY_S)
+        pause()
     raise DemonstrationError(f"the server was not ready within {duration(START_TIMEOUT_S)}")
 
 
@@ -306,9 +332,8 @@ def run(digit: Digit, port: int, *, stop_after: bool) -> int:
 
 def wait_for_interrupt(server: Server) -> None:
     """Return when somebody asks us to stop. Raise `DemonstrationError` if the server ends first."""
+    print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
     try:
-        # Inside, since it invites the interrupt.
-        print(f"Serving on {server.address()} until Ctrl-C.", flush=True)
         server.wait()
     except KeyboardInterrupt:
         print("\nStopping.", flush=True)
@@ -316,15 +341,10 @@ def wait_for_interrupt(server: Server) -> None:
         server.check_alive()
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(arguments)
     # Whoever stops us by a signal gets no server left behind either.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interrupts.listen()
     try:
         return run(Digit(EXAMPLES, chosen.digit), chosen.grpc_port, stop_after=chosen.exit)
     except DemonstrationError as error:

@@ -52,6 +52,8 @@ _DONE: Final = 0
 _FAILED: Final = 1
 _NOTICE_S: Final = 1.0
 _PENDING_SHARE: Final = 4
+_LINGER_S: Final = 0.25
+"""How long new requests are told why they are refused, at least."""
 _SHARE_OF_CALLS: Final = 0.75
 """Of the time that is left, how much calls get that may never end; the models need the rest."""
 
@@ -214,8 +216,14 @@ class Server:
         deadline = monotonic() + self._settings.lifetime.exit_timeout_s
         self._manager.stop()
         self._life.refuse()
+        lingered = monotonic() + _LINGER_S
         log.info("Waiting for in-flight requests to complete.")
-        if not self._wait_for_answers(deadline) or not self._end_calls(deadline):
+        if not self._wait_for_answers(deadline):
+            return self._give_up()
+        # Whoever calls at this moment gets a sentence; once the server stops, gRPC says no more
+        # than that the call was cancelled.
+        time.sleep(max(0.0, min(lingered, deadline) - monotonic()))
+        if not self._end_calls(deadline):
             return self._give_up()
         if not self._manager.unload_all(deadline):
             return self._give_up()
