@@ -7,7 +7,7 @@ named as unknown: a repository that fails to answer has not lost its models.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,16 +35,18 @@ class FoundVersion:
 class FoundModel:
     """A model's files as a scan saw them.
 
-    `manifest` is the entry of its manifest, `None` where it has none. Two are equal when
-    nothing has changed in between, the manifest and empty directories included.
+    `manifest` is the entry of its manifest, `None` where it has none. `hidden` are those of
+    its versions that could not be looked at and are as they were last seen. Two are equal
+    when nothing has changed in between, the manifest and empty directories included.
     """
 
     name: str
     directory: Path
-    listing: Listing
+    entries: tuple[Entry, ...]
     fingerprint: Fingerprint = field(compare=False)
     versions: Mapping[int, FoundVersion] = field(compare=False)
     manifest: Entry | None = field(compare=False)
+    hidden: frozenset[int] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class Scanner:
             # An empty directory is what is left where a file system was mounted.
             problems[str(root.absolute())] = f"model repository is no longer mounted: {root}"
         unknown.update(seen.models)
-        return seen.models
+        models = {name: _as_last_seen(model) for name, model in seen.models.items()}
+        self._seen[root] = _Root(seen.device, models)
+        return models
 
     def _look_at(
         self, root: Path, names: Sequence[str], problems: dict[str, str], unknown: set[str]
@@ -183,42 +187,50 @@ class Scanner:
 
 def _model(name: str, root: Path, listing: Listing, before: FoundModel | None) -> FoundModel | None:
     """Return what is to be taken for the model, the same object where nothing differs."""
-    if listing.problems:
-        known = _completed(listing, before)
-        if known is None:
-            return before
-        listing = known
-    if before is not None and before.listing.entries == listing.entries:
-        return before
-    versions, common = by_version(listing.entries)
+    hidden = frozenset({_version_of(problem) for problem in listing.problems})
+    folders = frozenset(version for version in hidden if version is not None)
+    if folders != hidden:  # a file of all versions could not be looked at
+        return None if before is None else _as_last_seen(before)
+    entries = _completed(listing.entries, folders, before)
+    if before is None or before.entries != entries:
+        return _found(name, root / name, entries, folders)
+    return before if before.hidden == folders else replace(before, hidden=folders)
+
+
+def _as_last_seen(model: FoundModel) -> FoundModel:
+    everything = frozenset(model.versions)
+    return model if model.hidden == everything else replace(model, hidden=everything)
+
+
+def _found(
+    name: str, directory: Path, entries: tuple[Entry, ...], hidden: frozenset[int]
+) -> FoundModel:
+    versions, common = by_version(entries)
     prints = fingerprint_of(versions, common)
-    manifest = next((entry for entry in listing.entries if entry.path == MANIFEST_FILE), None)
     return FoundModel(
         name=name,
-        directory=root / name,
-        listing=listing,
+        directory=directory,
+        entries=entries,
         fingerprint=prints,
         versions={
-            version: _version(version, prints.of(version), [*common, *entries])
-            for version, entries in sorted(versions.items())
+            version: _version(version, prints.of(version), [*common, *own])
+            for version, own in sorted(versions.items())
         },
-        manifest=manifest,
+        manifest=next((entry for entry in entries if entry.path == MANIFEST_FILE), None),
+        hidden=hidden & versions.keys(),
     )
 
 
-def _completed(listing: Listing, before: FoundModel | None) -> Listing | None:
-    """Put what was last seen in the place of each version that could not be seen as a whole.
-
-    `None` where it is a file of all versions that could not be looked at.
-    """
-    hidden = {_version_of(problem) for problem in listing.problems}
-    if None in hidden:
-        return None
-    folders = {f"{version}" for version in hidden}
-    earlier = before.listing.entries if before is not None else ()
-    entries = [entry for entry in listing.entries if _first(entry) not in folders]
-    entries += [entry for entry in earlier if _first(entry) in folders]
-    return Listing(tuple(sorted(entries)))
+def _completed(
+    entries: tuple[Entry, ...], hidden: frozenset[int], before: FoundModel | None
+) -> tuple[Entry, ...]:
+    """Put what was last seen in the place of each version that could not be seen as a whole."""
+    if not hidden:
+        return entries
+    folders = {str(version) for version in hidden}
+    seen = [entry for entry in entries if _first(entry) not in folders]
+    earlier = before.entries if before is not None else ()
+    return tuple(sorted([*seen, *(entry for entry in earlier if _first(entry) in folders)]))
 
 
 def _version_of(problem: Problem) -> int | None:
