@@ -161,6 +161,14 @@ def test_who_writes_is_asked_once_and_not_before_it_matters(world: World) -> Non
     assert len(world.asked) == 2
 
 
+def test_every_version_is_asked_for(world: World, model: Path) -> None:
+    shutil.copytree(model / "1", model / "2")
+
+    world.settle()
+
+    assert world.asked == ["m/config.pbtxt", "m/1/model.onnx", "m/config.pbtxt", "m/2/model.onnx"]
+
+
 def test_a_complete_sibling_is_not_asked_for_again(world: World, model: Path) -> None:
     world.settle()
     shutil.copytree(model / "1", model / "2")

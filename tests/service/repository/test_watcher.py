@@ -387,6 +387,14 @@ def test_without_any_events_the_watcher_ends_and_says_so(
     assert [entry["reason"] for entry in logged] == [reason]
 
 
+def test_a_watcher_that_was_not_started_watches_nothing(root: Path) -> None:
+    world = World(root)
+
+    assert world.watcher.step() is None
+    world.watcher.close()
+    assert world.source.watched == set()
+
+
 def test_the_source_is_ended_with_the_watcher(root: Path) -> None:
     world = World(root)
 
