@@ -7,6 +7,7 @@ all, and whoever takes the hints scans now and then without one. The scan is the
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -222,6 +223,9 @@ class Watcher:
 
     def start(self) -> None:
         """Start watching, and testing whether events arrive, in a thread of its own."""
+        # A folder that is made while its parent is walked is added twice. watchdog sees to
+        # that, and warns of it all the same, on its own thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self._thread = spawn("repository-watcher", self.run)
 
     def rearm(self) -> None:
