@@ -93,7 +93,9 @@ class Manager:
         self._inbox = inbox
         self._table = table
         self._clock = clock
-        self._reception = Reception(repository=repository, mode=mode, hand_over=inbox.put)
+        self._reception = Reception(
+            repository=repository, mode=mode, hand_over=inbox.put, clock=clock
+        )
         self._listing = CachedListing(repository.snapshot, clock)
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
@@ -245,7 +247,7 @@ class Manager:
         self._aspire_to_nothing(unit)
         unit.pending = wish
         if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled)
+            unit.aspire(wish.polled, force=wish.force)
         yield unit
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
@@ -297,7 +299,10 @@ class Manager:
         if isinstance(action, Forget):
             del unit.records[action.key]
             return _nothing
-        self._move(unit, record, _EVENTS[type(action)], action.reason)
+        reason = action.reason
+        if isinstance(action, Load) and record.origin:
+            reason = f"{reason}, with {record.origin}"
+        self._move(unit, record, _EVENTS[type(action)], reason)
         match action:
             case Load():
                 return partial(self._executor.load, record.job)

@@ -3,6 +3,7 @@
 Reads the disk in the thread of whoever asks, never in the manager's.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import structlog
 
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.config import ModelConfig
-from interlock.domain.config_rules import configure
+from interlock.domain.config_rules import configure, configure_override
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.fingerprint import Fingerprint, fingerprint
@@ -35,6 +36,25 @@ class NoVersionError(InvalidRequestError):
     """The model is there and its configuration is sound, but no version qualifies."""
 
 
+class MissingVersionError(InvalidRequestError):
+    """A version that the request names is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a poll is to take instead of what the repository has.
+
+    `config` is a configuration as JSON, which takes the place of the file; `versions` are
+    selected instead of what the version policy selects.
+    """
+
+    config: str | None = None
+    versions: tuple[int, ...] = ()
+
+
+PLAIN: Final = Look()
+
+
 class Repository(Protocol):
     """Where models come from. Any thread may call; both read the disk."""
 
@@ -42,11 +62,12 @@ class Repository(Protocol):
         """Read what models there are."""
         ...
 
-    def poll(self, model: ModelName) -> Polled:
-        """Read one model.
+    def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
+        """Read one model, the way that `look` says.
 
         Raise NotFoundError where there is none, NoVersionError where its policy selects
-        nothing, another ServiceError where it cannot be used.
+        nothing, MissingVersionError where one that is asked for is not there, another
+        ServiceError where it cannot be used.
         """
         ...
 
@@ -66,19 +87,21 @@ class DiskRepository:
     def snapshot(self) -> RepositorySnapshot:
         return read_repository(self.roots, config_name=self.config_name)
 
-    def poll(self, model: ModelName) -> Polled:
+    def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         source, prints = self._look(model)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
-        config = self._configure(source)
+        config = self._configure(source, look)
         return Polled(
             model=model,
             config=config,
             directory=source.directory,
             candidates=tuple(
-                Candidate(Version(version), prints.of(version))
-                for version in _selected(config, source)
+                Candidate(Version(version), _print_of(prints.of(version), look))
+                for version in _selected(config, source, look)
             ),
+            common=prints.common,
+            origin="" if look.config is None else "config override",
         )
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
@@ -101,7 +124,14 @@ class DiskRepository:
             source = again
         raise UnavailableError(f"model directory {source.directory} changes while it is read")
 
-    def _configure(self, source: ModelSource) -> ModelConfig:
+    def _configure(self, source: ModelSource, look: Look) -> ModelConfig:
+        if look.config is not None:
+            return configure_override(
+                look.config,
+                model=source.name,
+                first_entries=source.first_entries,
+                auto_complete=self.auto_complete,
+            )
         path = source.config_path or default_config_path(source.directory)
         return configure(
             source.config_text,
@@ -112,7 +142,17 @@ class DiskRepository:
         )
 
 
-def _selected(config: ModelConfig, source: ModelSource) -> tuple[int, ...]:
+def _print_of(fingerprint: str, look: Look) -> str:
+    """Return the fingerprint of a version together with the configuration that it gets."""
+    if look.config is None:
+        return fingerprint
+    text = look.config.encode("utf-8", errors="surrogatepass")
+    return f"{fingerprint} {hashlib.sha256(text).hexdigest()}"
+
+
+def _selected(config: ModelConfig, source: ModelSource, look: Look) -> tuple[int, ...]:
+    if look.versions:
+        return _asked_for(source, look.versions)
     selection = select(config.version_policy, source.versions)
     for version in selection.missing:
         log.error(
@@ -126,3 +166,13 @@ def _selected(config: ModelConfig, source: ModelSource) -> tuple[int, ...]:
             f"model '{source.name}'"
         )
     return selection.versions
+
+
+def _asked_for(source: ModelSource, versions: Sequence[int]) -> tuple[int, ...]:
+    missing = sorted(set(versions) - set(source.versions))
+    if missing:
+        listed = ", ".join(map(str, missing))
+        raise MissingVersionError(
+            f"version {listed} is asked for, but there is no such version directory"
+        )
+    return tuple(sorted(set(versions)))

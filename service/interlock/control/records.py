@@ -35,11 +35,12 @@ class Record:
     """One generation of one version.
 
     `served` is set from the moment it has been built until it has been unloaded. `reason`
-    is the index's.
+    is the index's; `origin` says what it has in the place of the repository's own.
     """
 
     job: LoadJob
     fingerprint: str
+    origin: str = ""
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
@@ -108,14 +109,14 @@ class Unit:
             if self.records[key].phase is Phase.FAILED
         ]
 
-    def aspire(self, polled: Polled) -> None:
+    def aspire(self, polled: Polled, *, force: bool = False) -> None:
         """Aspire to exactly these versions.
 
-        A generation with the same content that serves, or is on its way to, is kept; for
-        anything else a new generation begins.
+        A generation with the same content that serves, or is on its way to, is kept, unless
+        `force` is set; for anything else a new generation begins.
         """
         self.aspired = frozenset(
-            self._kept(candidate) or self._begin(polled, candidate)
+            (None if force else self._kept(candidate)) or self._begin(polled, candidate)
             for candidate in polled.candidates
         )
 
@@ -171,6 +172,7 @@ class Unit:
         self.records[key] = Record(
             LoadJob(key=key, config=polled.config, model_directory=polled.directory),
             candidate.fingerprint,
+            polled.origin,
         )
         return key
 

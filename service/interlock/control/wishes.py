@@ -23,19 +23,29 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A model as a poll of the repository found it, ready to be loaded."""
+    """A model as a poll of the repository found it, ready to be loaded.
+
+    `common` is the fingerprint of all that is not one version's. `origin` says what stands
+    in the place of what the repository has, "" where nothing does.
+    """
 
     model: ModelName
     config: ModelConfig
     directory: Path
     candidates: tuple[Candidate, ...]
+    common: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadWish:
-    """These versions shall serve, and no other of the model."""
+    """These versions shall serve, and no other of the model.
+
+    With `force` generations of their own begin, whatever serves already.
+    """
 
     polled: Polled
+    force: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property

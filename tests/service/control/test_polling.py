@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from interlock.control.polling import DiskRepository, NoVersionError
+from interlock.control.polling import DiskRepository, Look, MissingVersionError, NoVersionError
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository import fingerprint as real
@@ -186,3 +186,53 @@ def test_a_directory_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(UnavailableError, match="Permission denied"):
         DiskRepository([tmp_path], look=denied).poll(M)
+
+
+def test_a_configuration_override_replaces_the_file_completely(tmp_path: Path) -> None:
+    write(tmp_path, 1, config=CONFIG + "max_batch_size: 8")
+    repository = DiskRepository([tmp_path])
+    plain = repository.poll(M)
+
+    polled = repository.poll(M, Look(config='{"backend": "identity"}'))
+
+    assert (polled.config.max_batch_size, polled.config.inputs) == (0, ())
+    assert polled.origin == "config override"
+    assert polled.common == plain.common
+    assert polled.candidates != plain.candidates
+    assert (
+        polled.candidates == repository.poll(M, Look(config='{"backend": "identity"}')).candidates
+    )
+
+
+def test_a_configuration_override_makes_up_for_a_broken_file(tmp_path: Path) -> None:
+    write(tmp_path, 1, config="backend: identity }")
+
+    polled = DiskRepository([tmp_path]).poll(M, Look(config='{"backend": "identity"}'))
+
+    assert polled.config.backend == "identity"
+
+
+def test_a_configuration_override_that_is_broken_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    with pytest.raises(InvalidRequestError, match="Invalid config override: "):
+        DiskRepository([tmp_path]).poll(M, Look(config="{"))
+
+
+def test_versions_that_are_asked_for_go_before_the_policy(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3)
+
+    polled = DiskRepository([tmp_path]).poll(M, Look(versions=(1, 2)))
+
+    assert [candidate.version for candidate in polled.candidates] == [1, 2]
+
+
+def test_versions_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    with pytest.raises(MissingVersionError) as caught:
+        DiskRepository([tmp_path]).poll(M, Look(versions=(1, 5, 7)))
+
+    assert str(caught.value) == (
+        "version 5, 7 is asked for, but there is no such version directory"
+    )
