@@ -76,6 +76,7 @@ class FakeRepository:
     problems: dict[str, str] = field(default_factory=dict)
     listings: int = 0
     looks: list[Look] = field(default_factory=list)
+    released: list[Path] = field(default_factory=list)
 
     def put(self, *candidates: tuple[int, str], model: str = MODEL, common: str = "") -> None:
         self.models[model] = replace(polled(*candidates, model=model), common=common)
@@ -88,6 +89,8 @@ class FakeRepository:
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         self.looks.append(look)
+        if look.files:
+            return self._poll_files(model, look)
         found = self.models.get(model)
         if found is None:
             raise NotFoundError(
@@ -97,10 +100,22 @@ class FakeRepository:
             raise found
         if look.config is None:
             return found
+        return self._changed(found, look)
+
+    def release(self, directory: Path) -> None:
+        self.released.append(directory)
+
+    def _poll_files(self, model: ModelName, look: Look) -> Polled:
+        """Files that come with a load are a directory of their own: version 1."""
+        number = sum(bool(one.files) for one in self.looks)
+        found = polled((1, f"files {number}"), model=model)
+        return replace(found, directory=Path(f"/scratch/{number}"), origin=look.origin)
+
+    def _changed(self, found: Polled, look: Look) -> Polled:
         candidates = tuple(
             replace(one, fingerprint=f"{one.fingerprint} {look.config}") for one in found.candidates
         )
-        return replace(found, candidates=candidates, origin="config override")
+        return replace(found, candidates=candidates, origin=look.origin)
 
 
 @dataclass

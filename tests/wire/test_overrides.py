@@ -4,12 +4,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from tests.support import onnx_small
 from tests.support.models import Repository
-from tests.support.wire import Client, WireServer, serving
+from tests.support.wire import (
+    Client,
+    ParameterValue,
+    Refusal,
+    WireServer,
+    arrays,
+    eventually,
+    given,
+    infer_request,
+    serving,
+)
 
 FAILED = "failed to load '{}', failed to poll from model repository"
 
@@ -18,8 +30,10 @@ FAILED = "failed to load '{}', failed to poll from model repository"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
     repository = Repository(tmp_path_factory.mktemp("repository"))
     repository.identity("model", max_batch_size=4)
-    with serving(repository) as server:
+    scratch = tmp_path_factory.mktemp("scratch")
+    with serving(repository, f"--scratch-directory={scratch}") as server:
         yield server
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +126,90 @@ def test_versions_of_the_requests_choice_are_loaded(server: WireServer, client: 
 
     ready = [row[1] for row in client.index(ready=True) if row[0] == "several"]
     assert ready == ["1", "3"]
+
+
+ONNX = '{"backend": "onnxruntime"}'
+
+
+def answer_of(client: Client, model: str, version: str = "") -> float:
+    """What an adding model answers for 0: its constant."""
+    request = infer_request(model, given("x", np.zeros(1, "<f4")), version=version)
+    return float(arrays(client.infer(request))["y"][0])
+
+
+def test_a_model_that_no_repository_has_is_loaded_from_the_request(
+    blocking: Any, client: Client
+) -> None:
+    """L0_lifecycle: override_model."""
+    blocking.load_model(
+        "sent", config=ONNX, files={"file:1/model.onnx": onnx_small.add_constant(5, (1,))}
+    )
+
+    assert answer_of(client, "sent") == 5
+    assert ("sent", "1", "READY", "") in client.index()
+
+    blocking.unload_model("sent")
+    eventually(lambda: ("sent", "1", "UNAVAILABLE", "unloaded") in client.index())
+    code, text = client.load_refusal("sent")
+    assert (code, text.startswith(FAILED.format("sent"))) == ("INTERNAL", True)
+
+
+def test_files_take_the_place_of_the_repository_s_until_the_next_load(
+    server: WireServer, blocking: Any, client: Client
+) -> None:
+    server.repository.onnx("replaced", onnx_small.add_constant(1))
+    blocking.load_model("replaced")
+
+    blocking.load_model(
+        "replaced", config=ONNX, files={"file:2/model.onnx": onnx_small.add_constant(2, (1,))}
+    )
+    assert answer_of(client, "replaced") == 2
+    assert [row[1] for row in client.index(ready=True) if row[0] == "replaced"] == ["2"]
+
+    blocking.load_model("replaced")
+    assert answer_of(client, "replaced") == 1
+
+
+def test_files_that_do_not_load_leave_what_serves(
+    server: WireServer, blocking: Any, client: Client
+) -> None:
+    server.repository.onnx("safe", onnx_small.add_constant(1))
+    blocking.load_model("safe")
+
+    with pytest.raises(InferenceServerException) as refused:
+        blocking.load_model("safe", config=ONNX, files={"file:1/model.onnx": b"no model"})
+
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert "load failed for model 'safe': version 1 is at UNAVAILABLE" in refused.value.message()
+    assert answer_of(client, "safe") == 1
+    client.load("safe")
+
+
+def test_files_need_a_configuration(client: Client) -> None:
+    assert client.load_refusal("model", **{"file:1/model.onnx": b""}) == Refusal(
+        "INTERNAL",
+        f"{FAILED.format('model')}: "
+        "Load parameter 'config' must be specified for model file override",
+    )
+
+
+@pytest.mark.parametrize("path", ["../escape", "/tmp/escape", "1/../../escape", ""])
+def test_files_stay_within_their_directory(client: Client, path: str) -> None:
+    parameters: dict[str, ParameterValue] = {"config": ONNX, f"file:{path}": b""}
+
+    code, text = client.load_refusal("model", **parameters)
+
+    assert code == "INTERNAL"
+    assert text.startswith(
+        f"{FAILED.format('model')}: Invalid file parameter '{path}' with normalized path '"
+    )
+    assert text.endswith("' must stay within model directory.")
+
+
+def test_a_name_that_is_too_long_is_a_failed_poll(client: Client) -> None:
+    parameters: dict[str, ParameterValue] = {"config": ONNX, f"file:1/{'x' * 300}": b""}
+
+    code, text = client.load_refusal("model", **parameters)
+
+    assert (code, text.startswith(FAILED.format("model"))) == ("INTERNAL", True)
+    assert text.endswith("File name too long")

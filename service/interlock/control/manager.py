@@ -96,6 +96,7 @@ class Manager:
         self._reception = Reception(
             repository=repository, mode=mode, hand_over=inbox.put, clock=clock
         )
+        self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
@@ -206,6 +207,9 @@ class Manager:
         self._show(units)
         for start in started:
             start()
+        for unit in units:
+            for directory in unit.let_go():
+                self._release(directory)
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)

@@ -2,7 +2,8 @@
 
 A configuration that came with a load *sticks*, as in Triton: later loads go on to use it
 until what lies beside the versions on disk changes, the configuration first of all, or the
-model is unloaded.
+model is unloaded. Files that came with a load do not: the next plain load returns to the
+repository.
 """
 
 import threading
@@ -39,7 +40,7 @@ class Overrides:
         """Poll as asked; without a configuration of its own, with the one that sticks."""
         with self._lock:
             kept = self._kept.get(model)
-        if look.config is not None or kept is None:
+        if look.origin or kept is None:
             return self._repository.poll(model, look)
         polled = self._repository.poll(model, replace(look, config=kept.config))
         if polled.common == kept.common:
@@ -49,11 +50,14 @@ class Overrides:
         return self._repository.poll(model, look)
 
     def keep(self, polled: Polled, look: Look) -> None:
-        """Let what was loaded stick; called when it serves."""
-        if look.config is not None:
+        """Let what was loaded stick, if it does; called when it serves."""
+        if look.origin:
+            log.info(look.origin, model=polled.model)
+        if look.files:
+            self.forget(polled.model)
+        elif look.config is not None:
             with self._lock:
                 self._kept[polled.model] = _Kept(look.config, polled.common)
-            log.info("config override", model=polled.model)
 
     def forget(self, model: ModelName) -> None:
         """Use again what the repository has."""

@@ -4,8 +4,8 @@ Reads the disk in the thread of whoever asks, never in the manager's.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,9 +18,11 @@ from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.fingerprint import Fingerprint, fingerprint
 from interlock.repository.layout import default_config_path
+from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import (
     ModelSource,
     RepositorySnapshot,
+    read_directory,
     read_model,
     read_repository,
 )
@@ -45,11 +47,20 @@ class Look:
     """What a poll is to take instead of what the repository has.
 
     `config` is a configuration as JSON, which takes the place of the file; `versions` are
-    selected instead of what the version policy selects.
+    selected instead of what the version policy selects. `files`, by their path, *are* the
+    model's directory, and the repository is not asked; they need a `config`.
     """
 
     config: str | None = None
     versions: tuple[int, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """What stands in the place of the repository's own, in a word; "" for nothing."""
+        if self.files:
+            return "file override"
+        return "" if self.config is None else "config override"
 
 
 PLAIN: Final = Look()
@@ -71,24 +82,52 @@ class Repository(Protocol):
         """
         ...
 
+    def release(self, directory: Path) -> None:
+        """Hear that nothing uses a model's directory any more. Never blocks."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DiskRepository:
     """The repositories in the file system: `--model-repository` and what goes with it.
 
-    `look` takes the fingerprint of a model's directory.
+    `look` takes the fingerprint of a model's directory. Files that come with a request are
+    written to `scratch`.
     """
 
     roots: Sequence[Path]
     config_name: str = ""
     auto_complete: bool = True
     look: Callable[[Path], Fingerprint] = fingerprint
+    scratch: Scratch = field(default_factory=Scratch)
 
     def snapshot(self) -> RepositorySnapshot:
         return read_repository(self.roots, config_name=self.config_name)
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
+        if look.files:
+            return self._poll_files(model, look)
         source, prints = self._look(model)
+        return self._polled(source, prints, look)
+
+    def release(self, directory: Path) -> None:
+        self.scratch.release(directory)
+
+    def _poll_files(self, model: ModelName, look: Look) -> Polled:
+        if look.config is None:
+            raise InvalidRequestError(
+                "Load parameter 'config' must be specified for model file override"
+            )
+        directory = self.scratch.build(look.files)
+        try:
+            source = read_directory(model, directory)
+            return self._polled(source, self.look(directory), look)
+        except BaseException:
+            self.scratch.release(directory)
+            raise
+
+    def _polled(self, source: ModelSource, prints: Fingerprint, look: Look) -> Polled:
+        model = ModelName(source.name)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
         config = self._configure(source, look)
@@ -101,7 +140,7 @@ class DiskRepository:
                 for version in _selected(config, source, look)
             ),
             common=prints.common,
-            origin="" if look.config is None else "config override",
+            origin=look.origin,
         )
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:

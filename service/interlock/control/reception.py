@@ -29,7 +29,7 @@ from interlock.control.polling import (
 )
 from interlock.control.turns import Turns
 from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError, UnsupportedError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
@@ -113,9 +113,7 @@ class Reception:
         return None if deadline is None else max(0.0, deadline - self._clock())
 
     def _wish_for(self, model: ModelName, options: LoadOptions) -> LoadWish | Trouble:
-        if options.files:
-            raise UnsupportedError("overrides of files are not implemented yet")
-        look = Look(config=options.config, versions=options.versions)
+        look = Look(config=options.config, versions=options.versions, files=options.files)
         wish = self._poll(model, look, force=options.force)
         if isinstance(wish, LoadWish):
             wish.outcome.add_done_callback(partial(self._keep, wish.polled, look))

@@ -6,6 +6,7 @@ the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from interlock.control.index import UNLOADED, ModelView, VersionView
@@ -81,6 +82,7 @@ class Unit:
     pending: LoadWish | UnloadWish | None = None
     trouble: Trouble | None = None
     _generations: dict[Version, int] = field(default_factory=dict)
+    _directories: set[Path] = field(default_factory=set)
 
     @property
     def actual(self) -> dict[GenerationKey, Phase]:
@@ -132,6 +134,16 @@ class Unit:
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
 
+    def let_go(self) -> set[Path]:
+        """Return the model directories that nothing of the model uses any more, each once."""
+        used = {
+            record.job.model_directory
+            for record in self.records.values()
+            if record.phase not in OVER
+        }
+        free, self._directories = self._directories - used, self._directories & used
+        return free
+
     def view(self) -> ModelView:
         """Return what clients may see of the model now."""
         trouble = self.trouble
@@ -169,6 +181,7 @@ class Unit:
         number = self._generations.get(candidate.version, 0) + 1
         self._generations[candidate.version] = number
         key = GenerationKey(self.model, candidate.version, Generation(number))
+        self._directories.add(polled.directory)
         self.records[key] = Record(
             LoadJob(key=key, config=polled.config, model_directory=polled.directory),
             candidate.fingerprint,

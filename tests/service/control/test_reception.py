@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -405,3 +406,77 @@ def test_a_load_whose_turn_does_not_come_changes_nothing() -> None:
         "nothing was changed"
     )
     assert len(world.repository.looks) == 1
+
+
+FILES: Mapping[str, Parameter] = {"config": "{}", "file:1/model.onnx": b"x"}
+
+
+def test_files_that_come_with_a_load_are_the_model() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+
+        assert world.index() == [("m", 1, "READY", "")]
+        assert world.manager.story("m", 1)[0].reason == "asked for, with file override"
+
+
+def test_the_next_plain_load_returns_to_the_repository() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {"config": OVERRIDE})
+        world.manager.load("m", FILES)
+
+        world.manager.load("m", {})
+
+        assert seen(world)[-1] is None
+        assert [str(key) for key in world.shown] == ["m/1#3"]
+
+
+def test_a_model_of_files_serves_on_when_the_repository_does_not_have_it() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+
+        with pytest.raises(InternalError, match="model not found in any model repository"):
+            world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+
+
+def test_a_directory_is_released_when_its_version_is_unloaded() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+        world.manager.unload("m", {})
+        assert world.repository.released == []
+
+    (drained,) = world.executor.draining
+    world.drains(drained)
+    assert world.repository.released == []
+    world.unloads(drained)
+
+    assert world.repository.released == [Path("/scratch/1")]
+
+
+def test_a_directory_is_released_when_its_load_fails() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+        world.failing = InternalError("broken file")
+
+        with pytest.raises(InvalidRequestError, match="broken file"):
+            world.manager.load("m", FILES)
+
+        assert world.repository.released == [Path("/scratch/2")]
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+
+
+def test_a_directory_of_several_versions_is_released_with_the_last() -> None:
+    world = World()
+    world.serve((1, "a"), (2, "a"))
+    world.unwish()
+    first, last = sorted(world.executor.draining)
+    for one in (first, last):
+        world.drains(one)
+
+    world.unloads(first)
+    assert world.repository.released == []
+    world.unloads(last)
+
+    assert world.repository.released == [Path("/models/m")]
