@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from interlock.cli.main import main
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.wire import (
@@ -30,6 +33,7 @@ FAILED = "failed to load '{}', failed to poll from model repository"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
     repository = Repository(tmp_path_factory.mktemp("repository"))
     repository.identity("model", max_batch_size=4)
+    repository.identity("other")
     scratch = tmp_path_factory.mktemp("scratch")
     with serving(repository, f"--scratch-directory={scratch}") as server:
         yield server
@@ -213,3 +217,73 @@ def test_a_name_that_is_too_long_is_a_failed_poll(client: Client) -> None:
 
     assert (code, text.startswith(FAILED.format("model"))) == ("INTERNAL", True)
     assert text.endswith("File name too long")
+
+
+def test_an_unload_may_be_waited_for(server: WireServer, client: Client) -> None:
+    server.repository.identity("busy", parameters={"execute_delay_ms": "300"})
+    client.load("busy")
+    call = client.start(infer_request("busy", given("INPUT0", np.ones(1, "<f4"))))
+    for _ in range(10):  # behind the call: when these are answered, it has arrived
+        client.infer(infer_request("other", given("INPUT0", np.ones(1, "<f4"))))
+    unload = pb.RepositoryModelUnloadRequest(model_name="busy")
+    unload.parameters["wait"].bool_param = True
+
+    client.call("RepositoryModelUnload", unload)
+
+    assert call.done()
+    assert ("busy", "1", "UNAVAILABLE", "unloaded") in client.index()
+
+
+def test_a_load_may_be_left_to_itself_or_given_so_much_time(
+    server: WireServer, client: Client
+) -> None:
+    server.repository.identity("long", parameters={"creation_delay_sec": "1"})
+
+    client.load("long", wait=False)
+
+    assert client.load_refusal("long", timeout_ms=50) == Refusal(
+        "UNAVAILABLE",
+        "load of model 'long' has not begun within 50 ms, another operation on the model goes on; "
+        "nothing was changed",
+    )
+    eventually(lambda: client.model_ready("long"))
+    assert client.load_refusal("long", timeout_ms=50, force=True) == Refusal(
+        "UNAVAILABLE",
+        "load of model 'long' has not ended within 50 ms; it goes on, and "
+        "RepositoryIndex tells how it ends",
+    )
+    client.load("long")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("wait", 1, "bool_param"),
+        ("timeout_ms", "1", "int64_param"),
+        ("versions", 1, "string_param"),
+        ("force", "yes", "bool_param"),
+    ],
+)
+def test_a_parameter_of_ours_has_a_type(
+    client: Client, name: str, value: ParameterValue, kind: str
+) -> None:
+    parameters = {name: value}
+
+    assert client.load_refusal("model", **parameters) == Refusal(
+        "INVALID_ARGUMENT",
+        f"invalid value type for load parameter '{name}', expected {kind}.",
+    )
+
+
+def test_the_command_loads_files(server: WireServer, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(ONNX)
+    (tmp_path / "mine.onnx").write_bytes(onnx_small.add_constant(9, (1,)))
+    flags = [
+        f"--config={tmp_path / 'config.json'}",
+        f"--file=1/model.onnx={tmp_path / 'mine.onnx'}",
+    ]
+
+    code = main(["load", "mine", f"--server={server.address}", *flags])
+
+    assert code == 0
+    assert answer_of(client, "mine") == 9

@@ -252,6 +252,8 @@ class Manager:
         unit.pending = wish
         if isinstance(wish, LoadWish):
             unit.aspire(wish.polled, force=wish.force)
+        else:
+            unit.leave(wish.gone)
         yield unit
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
@@ -351,6 +353,7 @@ class Manager:
         """Answer whoever waited for what has now ended, then call the listeners."""
         for unit in units:
             self._settle(unit)
+            self._answers += [(gone, None) for gone in unit.take_gone()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None

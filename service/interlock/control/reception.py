@@ -84,13 +84,16 @@ class Reception:
             raise answers.load_not_ended(name, options.timeout_ms) from None
 
     def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Return when no version of the model is READY."""
-        read_unload_parameters(parameters)
+        """Return when no version of the model is READY; with `wait`, when nothing is left of it."""
+        options = read_unload_parameters(parameters)
         self._mode.check_control()
         name = ModelName(model)
         self._turns.enter(name)
         self._overrides.forget(name)
-        self._ask(UnloadWish(name)).result()
+        wish = UnloadWish(name)
+        self._ask(wish).result()
+        if options.wait:
+            wish.gone.result()
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""

@@ -5,6 +5,7 @@ the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -68,6 +69,14 @@ class Record:
         return self.served
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What was there when an unload was asked for, and who waits until it is gone."""
+
+    keys: frozenset[GenerationKey]
+    gone: "Future[None]"
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
@@ -81,6 +90,7 @@ class Unit:
     stories: dict[Version, tuple[Transition, ...]] = field(default_factory=dict)
     pending: LoadWish | UnloadWish | None = None
     trouble: Trouble | None = None
+    leaving: list[Leaving] = field(default_factory=list)
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -133,6 +143,17 @@ class Unit:
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
+
+    def leave(self, gone: "Future[None]") -> None:
+        """Remember who waits until what is there now is gone."""
+        self.leaving.append(Leaving(frozenset(self.records), gone))
+
+    def take_gone(self) -> "list[Future[None]]":
+        """Return those whose wait is over, each once."""
+        alive = {key for key, record in self.records.items() if record.phase not in OVER}
+        over = [one.gone for one in self.leaving if not one.keys & alive]
+        self.leaving = [one for one in self.leaving if one.keys & alive]
+        return over
 
     def let_go(self) -> set[Path]:
         """Return the model directories that nothing of the model uses any more, each once."""

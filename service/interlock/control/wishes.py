@@ -55,10 +55,15 @@ class LoadWish:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnloadWish:
-    """No version of the model shall serve."""
+    """No version of the model shall serve.
+
+    `gone` is told, always without an error, when what served then holds nothing any more;
+    nothing is told there if the wish itself fails.
+    """
 
     model: ModelName
     outcome: "Future[None]" = field(default_factory=Future)
+    gone: "Future[None]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import pytest
 from interlock.control.load_parameters import Parameter
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.control.polling import MissingVersionError, NoVersionError
-from interlock.control.reports import Loaded, LoadFailed
+from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
 from interlock.control.wishes import End
 from interlock.domain.errors import (
     InternalError,
@@ -480,3 +480,24 @@ def test_a_directory_of_several_versions_is_released_with_the_last() -> None:
     world.unloads(last)
 
     assert world.repository.released == [Path("/models/m")]
+
+
+def test_an_unload_that_is_waited_for_returns_when_nothing_is_left() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        ends = world.manager.subscribe(lambda: _end_unloads(world))
+
+        world.manager.unload("m", {"wait": True})
+
+        assert world.index() == [("m", 1, "UNAVAILABLE", "unloaded")]
+        ends()
+
+
+def _end_unloads(world: PromptWorld) -> None:
+    executor = world.executor
+    for key, left in list(executor.draining.items()):
+        del executor.draining[key]
+        executor.unloading[key] = left
+        world.inbox.put(Drained(key))
+        world.inbox.put(Unloaded(key))
