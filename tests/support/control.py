@@ -77,6 +77,7 @@ class FakeRepository:
     listings: int = 0
     looks: list[Look] = field(default_factory=list)
     released: list[Path] = field(default_factory=list)
+    bad_files: ServiceError | None = None
 
     def put(self, *candidates: tuple[int, str], model: str = MODEL, common: str = "") -> None:
         self.models[model] = replace(polled(*candidates, model=model), common=common)
@@ -107,6 +108,8 @@ class FakeRepository:
 
     def _poll_files(self, model: ModelName, look: Look) -> Polled:
         """Files that come with a load are a directory of their own: version 1."""
+        if self.bad_files:
+            raise self.bad_files
         number = sum(bool(one.files) for one in self.looks)
         found = polled((1, f"files {number}"), model=model)
         return replace(found, directory=Path(f"/scratch/{number}"), origin=look.origin)

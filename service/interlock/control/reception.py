@@ -6,6 +6,7 @@ wish ends is the manager's business.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -142,13 +143,14 @@ class Reception:
             trouble = Trouble(model, error, answers.no_version_qualifies(model, error))
         except NoVersionError as error:
             answer = answers.no_version_qualifies(model, error)
-            trouble = Trouble(model, error, answer, unready=True)
+            trouble = Trouble(model, error, answer, unready=not look.files)
         except ServiceError as error:
             trouble = Trouble(model, error, answers.failed_to_poll(model, error))
         except Exception as error:  # one model's directory must not hinder the others
             log.exception("poll failed unexpectedly", model=model)
             unexpected = InternalError(f"{type(error).__name__}: {error}")
             trouble = Trouble(model, unexpected, answers.failed_to_poll(model, unexpected))
+        trouble = replace(trouble, is_request=bool(look.files))
         headline = f"failed to poll model '{model}': {answers.poll_reason(model, trouble.error)}"
         log.error(headline, model=model)
         return trouble

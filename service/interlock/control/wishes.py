@@ -72,19 +72,20 @@ class Trouble:
 
     `error` is for the index, `answer` for whoever asked. `unready` is set where strict
     readiness counts it: the model is there and its configuration is sound, but no version
-    qualifies.
+    qualifies. `is_request` is set where it is the request's own files that are at fault.
     """
 
     model: ModelName
     error: ServiceError
     answer: ServiceError
     unready: bool = False
+    is_request: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the repository has no such model."""
-        return isinstance(self.error, NotFoundError)
+        """Whether the repository has no such model, or was not asked."""
+        return self.is_request or isinstance(self.error, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

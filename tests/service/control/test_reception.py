@@ -501,3 +501,17 @@ def _end_unloads(world: PromptWorld) -> None:
         executor.unloading[key] = left
         world.inbox.put(Drained(key))
         world.inbox.put(Unloaded(key))
+
+
+def test_files_that_cannot_be_polled_leave_no_trace_of_a_name_that_nobody_knows() -> None:
+    world = PromptWorld()
+    world.repository.bad_files = InvalidRequestError("Invalid file parameter")
+    with running(world):
+        with pytest.raises(InternalError) as caught:
+            world.manager.load("any", FILES)
+
+        assert str(caught.value) == (
+            "failed to load 'any', failed to poll from model repository: Invalid file parameter"
+        )
+        assert world.index() == []
+        assert world.manager.strictly_ready()
