@@ -33,6 +33,7 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
+from interlock.repository.scratch import Scratch
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.threads import OnDeath
@@ -136,7 +137,8 @@ class Server:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable()
-        self._manager = build_manager(settings, self._table)
+        self._scratch = Scratch(settings.repository.scratch_directory)
+        self._manager = build_manager(settings, self._table, self._scratch)
         self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._hot_path = HotPath(
@@ -170,6 +172,7 @@ class Server:
 
     def start(self) -> None:
         """Open the port, and begin to load. Raise StartError."""
+        self._open_scratch()
         try:
             port = self._grpc.bind()
         except BindError as error:
@@ -180,6 +183,15 @@ class Server:
         headline = f"Listening on {self._address}"
         log.info(headline, transport=self._hot_path.transport.name)
         self._manager.start(self._on_death)
+
+    def _open_scratch(self) -> None:
+        self._scratch.sweep()
+        if self._settings.repository.scratch_directory is None:
+            return  # made when it is needed
+        try:
+            self._scratch.open()
+        except OSError as error:
+            raise StartError(f"--scratch-directory cannot be used: {error}") from error
 
     def run(self, stop: StopSignal) -> int:
         """Serve until `stop`; return the exit code."""
@@ -228,6 +240,7 @@ class Server:
         if not self._manager.unload_all(deadline):
             return self._give_up()
         self._manager.close()
+        self._scratch.close()
         self._grpc.close()
         log.info("stopped")
         return True
@@ -261,7 +274,7 @@ class Server:
         os._exit(_FAILED)
 
 
-def build_manager(settings: Settings, table: ServingTable) -> Manager:
+def build_manager(settings: Settings, table: ServingTable, scratch: Scratch) -> Manager:
     repository = settings.repository
     mode: Mode = NoneMode()
     if repository.control_mode is ControlMode.EXPLICIT:
@@ -277,10 +290,18 @@ def build_manager(settings: Settings, table: ServingTable) -> Manager:
     inbox: Inbox[Message] = Inbox()
     return Manager(
         repository=DiskRepository(
-            repository.roots, config_name=repository.config_name, auto_complete=auto_complete
+            repository.roots,
+            config_name=repository.config_name,
+            auto_complete=auto_complete,
+            scratch=scratch,
         ),
         mode=mode,
-        executor=ThreadExecutor(loader, inbox.put, load_threads=repository.load_thread_count),
+        executor=ThreadExecutor(
+            loader,
+            inbox.put,
+            load_threads=repository.load_thread_count,
+            retries=repository.load_retry_count,
+        ),
         inbox=inbox,
         table=table,
         clock=monotonic,

@@ -207,16 +207,21 @@ class RepositorySettings:
     """Prefer `configs/<config_name>.pbtxt` of a model over its config.pbtxt."""
     disable_auto_complete: bool = False
     load_thread_count: int = 4
+    load_retry_count: int = 0
+    """How often a version that failed to load is tried again at once."""
     backend_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
     """What auto-complete gives to a model that can batch and does not say how much."""
+    scratch_directory: Path | None = None
+    """Where files that come with a load are kept; the system's temporary folder by default."""
 
     def __post_init__(self) -> None:
         if not self.roots:
             raise SettingsError("--model-repository is required")
         _at_least(1, model_load_thread_count=self.load_thread_count)
         _at_least(0, default_max_batch_size=self.default_max_batch_size)
+        _at_least(0, model_load_retry_count=self.load_retry_count)
         if self.load_models and self.control_mode is not ControlMode.EXPLICIT:
             raise SettingsError(
                 "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interlock.control.inbox import Inbox
 from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
+from interlock.control.polling import PLAIN, Look
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -74,9 +75,12 @@ class FakeRepository:
     duplicates: frozenset[str] = frozenset()
     problems: dict[str, str] = field(default_factory=dict)
     listings: int = 0
+    looks: list[Look] = field(default_factory=list)
+    released: list[Path] = field(default_factory=list)
+    bad_files: ServiceError | None = None
 
-    def put(self, *candidates: tuple[int, str], model: str = MODEL) -> None:
-        self.models[model] = polled(*candidates, model=model)
+    def put(self, *candidates: tuple[int, str], model: str = MODEL, common: str = "") -> None:
+        self.models[model] = replace(polled(*candidates, model=model), common=common)
 
     def snapshot(self) -> RepositorySnapshot:
         self.listings += 1
@@ -84,7 +88,10 @@ class FakeRepository:
         sources = dict.fromkeys(self.models)
         return RepositorySnapshot(sources, self.duplicates, dict(self.problems))  # type: ignore[arg-type]
 
-    def poll(self, model: ModelName) -> Polled:
+    def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
+        self.looks.append(look)
+        if look.files:
+            return self._poll_files(model, look)
         found = self.models.get(model)
         if found is None:
             raise NotFoundError(
@@ -92,7 +99,26 @@ class FakeRepository:
             )
         if isinstance(found, Exception):
             raise found
-        return found
+        if look.config is None:
+            return found
+        return self._changed(found, look)
+
+    def release(self, directory: Path) -> None:
+        self.released.append(directory)
+
+    def _poll_files(self, model: ModelName, look: Look) -> Polled:
+        """Files that come with a load are a directory of their own: version 1."""
+        if self.bad_files:
+            raise self.bad_files
+        number = sum(bool(one.files) for one in self.looks)
+        found = polled((1, f"files {number}"), model=model)
+        return replace(found, directory=Path(f"/scratch/{number}"), origin=look.origin)
+
+    def _changed(self, found: Polled, look: Look) -> Polled:
+        candidates = tuple(
+            replace(one, fingerprint=f"{one.fingerprint} {look.config}") for one in found.candidates
+        )
+        return replace(found, candidates=candidates, origin=look.origin)
 
 
 @dataclass

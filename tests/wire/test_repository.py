@@ -441,13 +441,6 @@ def test_a_repository_name_is_not_supported(client: Client, none_mode: Client, w
     assert asked.refusal("RepositoryIndex", index) == refusal
 
 
-def test_an_override_is_refused_in_a_sentence(client: Client) -> None:
-    code, text = client.load_refusal("first", config="{}")
-
-    assert code == "UNIMPLEMENTED"
-    assert "'config'" in text
-
-
 def test_loads_of_different_models_do_not_wait_for_each_other(
     repository: Repository, client: Client
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.server_process import LISTENING, STARTED, ServerProcess, Serv
 from tests.support.wire import (
     TIMEOUT_S,
     Client,
+    ParameterValue,
     given,
     infer_request,
     server_process,
@@ -221,3 +222,44 @@ def test_a_busy_port_is_a_clear_error(repository: Repository) -> None:
 
     assert f"Socket '127.0.0.1:{port}' already in use " in str(failed.value)
     assert "Traceback" not in str(failed.value)
+
+
+def test_a_scratch_directory_that_is_not_there_ends_the_start(
+    repository: Repository, tmp_path: Path
+) -> None:
+    arguments = [
+        f"--model-repository={repository.root}",
+        "--grpc-port=0",
+        f"--scratch-directory={tmp_path / 'gone'}",
+    ]
+
+    with (
+        pytest.raises(ServerProcessError, match="ended with 1") as caught,
+        ServerProcess.start(arguments),
+    ):
+        pass
+
+    assert "--scratch-directory cannot be used: [Errno 2] No such file or directory" in str(
+        caught.value
+    )
+
+
+def test_a_start_removes_the_scratch_of_a_process_that_was_killed(
+    repository: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    repository.identity("model")
+    scratch = tmp_path_factory.mktemp("scratch")
+    flags = (f"--scratch-directory={scratch}", "--model-control-mode=explicit")
+    with server_process(repository, *flags) as killed, Client(killed.address) as client:
+        parameters: dict[str, ParameterValue] = {
+            "config": '{"backend": "identity"}',
+            "file:1/plain": b"text",
+        }
+        client.load("model", **parameters)
+        killed.kill()
+    (left,) = scratch.iterdir()
+    assert [path.read_bytes() for path in left.rglob("plain")] == [b"text"]
+
+    with started(repository, *flags):
+        assert not left.exists()
+    assert list(scratch.iterdir()) == []

@@ -115,6 +115,14 @@ MODEL_LOAD_THREAD_COUNT: Final = _number(
     "model-load-thread-count", Group.MODELS, _REPOSITORY.load_thread_count,
     "how many versions are loaded at a time",
 )  # fmt: skip
+MODEL_LOAD_RETRY_COUNT: Final = _number(
+    "model-load-retry-count", Group.MODELS, _REPOSITORY.load_retry_count,
+    "how often a version that failed to load is tried again at once",
+)  # fmt: skip
+SCRATCH_DIRECTORY: Final = Flag(
+    "scratch-directory", Group.MODELS, read.path, None, "PATH",
+    "where files that come with a load are kept [the system's folder for temporary files]",
+)  # fmt: skip
 BACKEND_CONFIG: Final = Flag(
     "backend-config", Group.MODELS, read.backend_option, None, "[BACKEND,]KEY=VALUE",
     "an option of one backend, or of all (default-max-batch-size); may be repeated", many=True,
@@ -254,6 +262,8 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_CONFIG_NAME,
     DISABLE_AUTO_COMPLETE,
     MODEL_LOAD_THREAD_COUNT,
+    MODEL_LOAD_RETRY_COUNT,
+    SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
     GRPC_ADDRESS,
     GRPC_PORT,
@@ -354,7 +364,6 @@ _REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "rate-limit-resource",
         "repository-poll-secs",
         "model-namespacing",
-        "model-load-retry-count",
         "model-load-gpu-limit",
         "repoagent-directory",
         "allow-client-shm",

@@ -1,12 +1,13 @@
 """What a server may load, and loading it; its log settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from interlock.client.calls import Client
 from interlock.pb import grpc_service_pb2 as pb
 
 LogValue = bool | int | str
+RepositoryParameter = bool | str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,35 @@ def index(client: Client, *, ready: bool) -> list[IndexEntry]:
     return [IndexEntry(one.name, one.version, one.state, one.reason) for one in answer.models]
 
 
-def load(client: Client, model: str) -> None:
+def load(
+    client: Client, model: str, parameters: Mapping[str, RepositoryParameter] | None = None
+) -> None:
     request = pb.RepositoryModelLoadRequest(model_name=model)
+    _fill(request.parameters, parameters or {})
     client.call("RepositoryModelLoad", request, pb.RepositoryModelLoadResponse)
 
 
-def unload(client: Client, model: str) -> None:
+def unload(
+    client: Client, model: str, parameters: Mapping[str, RepositoryParameter] | None = None
+) -> None:
     request = pb.RepositoryModelUnloadRequest(model_name=model)
+    _fill(request.parameters, parameters or {})
     client.call("RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse)
+
+
+def _fill(
+    target: MutableMapping[str, pb.ModelRepositoryParameter],
+    parameters: Mapping[str, RepositoryParameter],
+) -> None:
+    for name, value in parameters.items():
+        parameter = target[name]
+        match value:
+            case bool():
+                parameter.bool_param = value
+            case str():
+                parameter.string_param = value
+            case bytes():
+                parameter.bytes_param = value
 
 
 def log_settings(client: Client, changes: Mapping[str, LogValue]) -> dict[str, LogValue]:

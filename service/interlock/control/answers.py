@@ -5,7 +5,12 @@ Clients of Triton test for these sentences; a reason stands after the compatible
 
 from collections.abc import Iterable
 
-from interlock.domain.errors import InternalError, InvalidRequestError, ServiceError
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    UnavailableError,
+)
 from interlock.domain.ids import ModelName, Version
 
 
@@ -37,6 +42,20 @@ def load_failed(
     if not clauses:
         return InternalError(f"failed to load '{model}', no version is available")
     return InvalidRequestError(f"load failed for model '{model}': {clauses}\n")
+
+
+def load_not_begun(model: ModelName, timeout_ms: int) -> UnavailableError:
+    return UnavailableError(
+        f"load of model '{model}' has not begun within {timeout_ms} ms, another operation on the "
+        "model goes on; nothing was changed"
+    )
+
+
+def load_not_ended(model: ModelName, timeout_ms: int) -> UnavailableError:
+    return UnavailableError(
+        f"load of model '{model}' has not ended within {timeout_ms} ms; it goes on, and "
+        "RepositoryIndex tells how it ends"
+    )
 
 
 def unload_failed(model: ModelName, ready: Iterable[Version]) -> InternalError | None:

@@ -73,14 +73,38 @@ class Executor(Protocol):
         ...
 
 
+class _Phases:
+    """Reports each phase of a load when it is reached for the first time, and none backwards."""
+
+    def __init__(self, key: GenerationKey, report: Callable[[Report], None]) -> None:
+        self._key = key
+        self._report = report
+        self._left = list(LoadPhase)
+
+    def __call__(self, phase: LoadPhase) -> None:
+        if phase in self._left:
+            del self._left[: self._left.index(phase) + 1]
+            self._report(Progress(self._key, _EVENTS[phase]))
+
+
 class ThreadExecutor:
-    """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet."""
+    """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet.
+
+    A load that fails is tried again at once, `retries` times.
+    """
 
     def __init__(
-        self, loader: Loader, report: Callable[[Report], None], *, load_threads: int
+        self,
+        loader: Loader,
+        report: Callable[[Report], None],
+        *,
+        load_threads: int,
+        retries: int = 0,
     ) -> None:
         self._loader = loader
         self._report = report
+        self._retries = retries
+        self._ending = False
         self._loads = Workers("load", load_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
 
@@ -102,15 +126,26 @@ class ThreadExecutor:
         self._unloads.submit(unload, dropped=unload)
 
     def drop_waiting(self) -> None:
+        self._ending = True
         self._loads.drop_waiting()
 
     def _load(self, job: LoadJob) -> None:
-        self._report(self._outcome(job))
+        phases = _Phases(job.key, self._report)
+        outcome = self._outcome(job, phases)
+        for attempt in range(1, self._retries + 1):
+            if not isinstance(outcome, LoadFailed) or self._ending:
+                break
+            log.warning(
+                "trying to load again",
+                model=job.key.model,
+                version=job.key.version,
+                attempt=attempt,
+                reason=str(outcome.error),
+            )
+            outcome = self._outcome(job, phases)
+        self._report(outcome)
 
-    def _outcome(self, job: LoadJob) -> Report:
-        def tell(phase: LoadPhase) -> None:
-            self._report(Progress(job.key, _EVENTS[phase]))
-
+    def _outcome(self, job: LoadJob, tell: OnPhase) -> Loaded | LoadFailed:
         try:
             return Loaded(job.key, self._loader.load(job, tell))
         except ServiceError as error:

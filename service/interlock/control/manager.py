@@ -93,7 +93,10 @@ class Manager:
         self._inbox = inbox
         self._table = table
         self._clock = clock
-        self._reception = Reception(repository=repository, mode=mode, hand_over=inbox.put)
+        self._reception = Reception(
+            repository=repository, mode=mode, hand_over=inbox.put, clock=clock
+        )
+        self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
@@ -204,6 +207,9 @@ class Manager:
         self._show(units)
         for start in started:
             start()
+        for unit in units:
+            for directory in unit.let_go():
+                self._release(directory)
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)
@@ -245,7 +251,9 @@ class Manager:
         self._aspire_to_nothing(unit)
         unit.pending = wish
         if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled)
+            unit.aspire(wish.polled, force=wish.force)
+        else:
+            unit.leave(wish.gone)
         yield unit
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
@@ -297,7 +305,10 @@ class Manager:
         if isinstance(action, Forget):
             del unit.records[action.key]
             return _nothing
-        self._move(unit, record, _EVENTS[type(action)], action.reason)
+        reason = action.reason
+        if isinstance(action, Load) and record.origin:
+            reason = f"{reason}, with {record.origin}"
+        self._move(unit, record, _EVENTS[type(action)], reason)
         match action:
             case Load():
                 return partial(self._executor.load, record.job)
@@ -342,6 +353,7 @@ class Manager:
         """Answer whoever waited for what has now ended, then call the listeners."""
         for unit in units:
             self._settle(unit)
+            self._answers += [(gone, None) for gone in unit.take_gone()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None

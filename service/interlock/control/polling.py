@@ -3,8 +3,9 @@
 Reads the disk in the thread of whoever asks, never in the manager's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,14 +13,16 @@ import structlog
 
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.config import ModelConfig
-from interlock.domain.config_rules import configure
+from interlock.domain.config_rules import configure, configure_override
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.fingerprint import Fingerprint, fingerprint
 from interlock.repository.layout import default_config_path
+from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import (
     ModelSource,
     RepositorySnapshot,
+    read_directory,
     read_model,
     read_repository,
 )
@@ -35,6 +38,34 @@ class NoVersionError(InvalidRequestError):
     """The model is there and its configuration is sound, but no version qualifies."""
 
 
+class MissingVersionError(InvalidRequestError):
+    """A version that the request names is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a poll is to take instead of what the repository has.
+
+    `config` is a configuration as JSON, which takes the place of the file; `versions` are
+    selected instead of what the version policy selects. `files`, by their path, *are* the
+    model's directory, and the repository is not asked; they need a `config`.
+    """
+
+    config: str | None = None
+    versions: tuple[int, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """What stands in the place of the repository's own, in a word; "" for nothing."""
+        if self.files:
+            return "file override"
+        return "" if self.config is None else "config override"
+
+
+PLAIN: Final = Look()
+
+
 class Repository(Protocol):
     """Where models come from. Any thread may call; both read the disk."""
 
@@ -42,12 +73,17 @@ class Repository(Protocol):
         """Read what models there are."""
         ...
 
-    def poll(self, model: ModelName) -> Polled:
-        """Read one model.
+    def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
+        """Read one model, the way that `look` says.
 
         Raise NotFoundError where there is none, NoVersionError where its policy selects
-        nothing, another ServiceError where it cannot be used.
+        nothing, MissingVersionError where one that is asked for is not there, another
+        ServiceError where it cannot be used.
         """
+        ...
+
+    def release(self, directory: Path) -> None:
+        """Hear that nothing uses a model's directory any more. Never blocks."""
         ...
 
 
@@ -55,30 +91,56 @@ class Repository(Protocol):
 class DiskRepository:
     """The repositories in the file system: `--model-repository` and what goes with it.
 
-    `look` takes the fingerprint of a model's directory.
+    `look` takes the fingerprint of a model's directory. Files that come with a request are
+    written to `scratch`.
     """
 
     roots: Sequence[Path]
     config_name: str = ""
     auto_complete: bool = True
     look: Callable[[Path], Fingerprint] = fingerprint
+    scratch: Scratch = field(default_factory=Scratch)
 
     def snapshot(self) -> RepositorySnapshot:
         return read_repository(self.roots, config_name=self.config_name)
 
-    def poll(self, model: ModelName) -> Polled:
+    def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
+        if look.files:
+            return self._poll_files(model, look)
         source, prints = self._look(model)
+        return self._polled(source, prints, look)
+
+    def release(self, directory: Path) -> None:
+        self.scratch.release(directory)
+
+    def _poll_files(self, model: ModelName, look: Look) -> Polled:
+        if look.config is None:
+            raise InvalidRequestError(
+                "Load parameter 'config' must be specified for model file override"
+            )
+        directory = self.scratch.build(look.files)
+        try:
+            source = read_directory(model, directory)
+            return self._polled(source, self.look(directory), look)
+        except BaseException:
+            self.scratch.release(directory)
+            raise
+
+    def _polled(self, source: ModelSource, prints: Fingerprint, look: Look) -> Polled:
+        model = ModelName(source.name)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
-        config = self._configure(source)
+        config = self._configure(source, look)
         return Polled(
             model=model,
             config=config,
             directory=source.directory,
             candidates=tuple(
-                Candidate(Version(version), prints.of(version))
-                for version in _selected(config, source)
+                Candidate(Version(version), _print_of(prints.of(version), look))
+                for version in _selected(config, source, look)
             ),
+            common=prints.common,
+            origin=look.origin,
         )
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
@@ -101,7 +163,14 @@ class DiskRepository:
             source = again
         raise UnavailableError(f"model directory {source.directory} changes while it is read")
 
-    def _configure(self, source: ModelSource) -> ModelConfig:
+    def _configure(self, source: ModelSource, look: Look) -> ModelConfig:
+        if look.config is not None:
+            return configure_override(
+                look.config,
+                model=source.name,
+                first_entries=source.first_entries,
+                auto_complete=self.auto_complete,
+            )
         path = source.config_path or default_config_path(source.directory)
         return configure(
             source.config_text,
@@ -112,7 +181,17 @@ class DiskRepository:
         )
 
 
-def _selected(config: ModelConfig, source: ModelSource) -> tuple[int, ...]:
+def _print_of(fingerprint: str, look: Look) -> str:
+    """Return the fingerprint of a version together with the configuration that it gets."""
+    if look.config is None:
+        return fingerprint
+    text = look.config.encode("utf-8", errors="surrogatepass")
+    return f"{fingerprint} {hashlib.sha256(text).hexdigest()}"
+
+
+def _selected(config: ModelConfig, source: ModelSource, look: Look) -> tuple[int, ...]:
+    if look.versions:
+        return _asked_for(source, look.versions)
     selection = select(config.version_policy, source.versions)
     for version in selection.missing:
         log.error(
@@ -126,3 +205,13 @@ def _selected(config: ModelConfig, source: ModelSource) -> tuple[int, ...]:
             f"model '{source.name}'"
         )
     return selection.versions
+
+
+def _asked_for(source: ModelSource, versions: Sequence[int]) -> tuple[int, ...]:
+    missing = sorted(set(versions) - set(source.versions))
+    if missing:
+        listed = ", ".join(map(str, missing))
+        raise MissingVersionError(
+            f"version {listed} is asked for, but there is no such version directory"
+        )
+    return tuple(sorted(set(versions)))

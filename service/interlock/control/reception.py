@@ -6,6 +6,7 @@ wish ends is the manager's business.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -13,19 +14,27 @@ import structlog
 from interlock.control import answers
 from interlock.control.first_loads import FirstLoads
 from interlock.control.load_parameters import (
+    LoadOptions,
     Parameter,
-    check_load_parameters,
-    check_unload_parameters,
-    refuse_overrides,
+    read_load_parameters,
+    read_unload_parameters,
 )
 from interlock.control.modes import Mode
-from interlock.control.polling import NoVersionError, Repository
+from interlock.control.overrides import Overrides
+from interlock.control.polling import (
+    PLAIN,
+    Look,
+    MissingVersionError,
+    NoVersionError,
+    Repository,
+)
 from interlock.control.turns import Turns
-from interlock.control.wishes import LoadWish, Trouble, UnloadWish
+from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
+from interlock.runtime.clock import Clock
 
 log = structlog.get_logger()
 
@@ -36,36 +45,56 @@ class Reception:
     """Where loads and unloads are asked for. Any thread may call; `load` and `unload` wait."""
 
     def __init__(
-        self, *, repository: Repository, mode: Mode, hand_over: Callable[[ModelWish], None]
+        self,
+        *,
+        repository: Repository,
+        mode: Mode,
+        hand_over: Callable[[ModelWish], None],
+        clock: Clock,
     ) -> None:
         self._repository = repository
+        self._overrides = Overrides(repository)
         self._mode = mode
         self._hand_over = hand_over
+        self._clock = clock
         self._turns = Turns()
         self.first_loads = FirstLoads()
 
     def load(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Return when the model serves what is on disk.
+        """Return when the model serves what is on disk, or what came with the request.
 
-        Raise InvalidRequestError for the request's own faults and where a version failed,
-        UnavailableError where the mode refuses, InternalError where the repository has
+        Without `wait`, return when the load has begun. Raise InvalidRequestError for the
+        request's own faults and where a version failed, UnavailableError where the mode
+        refuses and where `timeout_ms` has passed, InternalError where the repository has
         nothing to load.
         """
-        check_load_parameters(parameters)
+        options = read_load_parameters(parameters)
         check_model_name(model)
         self._mode.check_control()
-        refuse_overrides(parameters)
         name = ModelName(model)
-        self._turns.enter(name)
-        self._ask(self._poll(name)).result()
+        deadline = self._clock() + options.timeout_ms / 1000 if options.timeout_ms else None
+        if not self._turns.enter(name, self._left_s(deadline)):
+            raise answers.load_not_begun(name, options.timeout_ms)
+        wish = self._wish_for(name, options)
+        self._ask(wish)
+        if isinstance(wish, LoadWish) and not options.wait:
+            return
+        try:
+            wish.outcome.result(self._left_s(deadline))
+        except TimeoutError:
+            raise answers.load_not_ended(name, options.timeout_ms) from None
 
     def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Return when no version of the model is READY."""
-        check_unload_parameters(parameters)
+        """Return when no version of the model is READY; with `wait`, when nothing is left of it."""
+        options = read_unload_parameters(parameters)
         self._mode.check_control()
         name = ModelName(model)
         self._turns.enter(name)
-        self._ask(UnloadWish(name)).result()
+        self._overrides.forget(name)
+        wish = UnloadWish(name)
+        self._ask(wish).result()
+        if options.wait:
+            wish.gone.result()
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""
@@ -84,24 +113,44 @@ class Reception:
         """Send away whoever waits for a turn, and whoever comes."""
         self._turns.close()
 
+    def _left_s(self, deadline: float | None) -> float | None:
+        return None if deadline is None else max(0.0, deadline - self._clock())
+
+    def _wish_for(self, model: ModelName, options: LoadOptions) -> LoadWish | Trouble:
+        look = Look(config=options.config, versions=options.versions, files=options.files)
+        wish = self._poll(model, look, force=options.force)
+        if isinstance(wish, LoadWish):
+            wish.outcome.add_done_callback(partial(self._keep, wish.polled, look))
+        return wish
+
+    def _keep(self, polled: Polled, look: Look, outcome: "Future[None]") -> None:
+        """Let what the load put in the place of the files stick, now that it serves."""
+        if outcome.exception() is None:
+            self._overrides.keep(polled, look)
+
     def _ask(self, wish: ModelWish) -> "Future[None]":
         """Hand a wish over; the turn of its model ends with it."""
         wish.outcome.add_done_callback(lambda _: self._turns.leave(wish.model))
         self._hand_over(wish)
         return wish.outcome
 
-    def _poll(self, model: ModelName) -> LoadWish | Trouble:
+    def _poll(
+        self, model: ModelName, look: Look = PLAIN, *, force: bool = False
+    ) -> LoadWish | Trouble:
         try:
-            return LoadWish(self._repository.poll(model))
+            return LoadWish(self._overrides.poll(model, look), force)
+        except MissingVersionError as error:
+            trouble = Trouble(model, error, answers.no_version_qualifies(model, error))
         except NoVersionError as error:
             answer = answers.no_version_qualifies(model, error)
-            trouble = Trouble(model, error, answer, unready=True)
+            trouble = Trouble(model, error, answer, unready=not look.files)
         except ServiceError as error:
             trouble = Trouble(model, error, answers.failed_to_poll(model, error))
         except Exception as error:  # one model's directory must not hinder the others
             log.exception("poll failed unexpectedly", model=model)
             unexpected = InternalError(f"{type(error).__name__}: {error}")
             trouble = Trouble(model, unexpected, answers.failed_to_poll(model, unexpected))
+        trouble = replace(trouble, is_request=bool(look.files))
         headline = f"failed to poll model '{model}': {answers.poll_reason(model, trouble.error)}"
         log.error(headline, model=model)
         return trouble

@@ -5,7 +5,9 @@ the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from interlock.control.index import UNLOADED, ModelView, VersionView
@@ -35,11 +37,12 @@ class Record:
     """One generation of one version.
 
     `served` is set from the moment it has been built until it has been unloaded. `reason`
-    is the index's.
+    is the index's; `origin` says what it has in the place of the repository's own.
     """
 
     job: LoadJob
     fingerprint: str
+    origin: str = ""
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
@@ -66,6 +69,14 @@ class Record:
         return self.served
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What was there when an unload was asked for, and who waits until it is gone."""
+
+    keys: frozenset[GenerationKey]
+    gone: "Future[None]"
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
@@ -79,7 +90,9 @@ class Unit:
     stories: dict[Version, tuple[Transition, ...]] = field(default_factory=dict)
     pending: LoadWish | UnloadWish | None = None
     trouble: Trouble | None = None
+    leaving: list[Leaving] = field(default_factory=list)
     _generations: dict[Version, int] = field(default_factory=dict)
+    _directories: set[Path] = field(default_factory=set)
 
     @property
     def actual(self) -> dict[GenerationKey, Phase]:
@@ -108,14 +121,14 @@ class Unit:
             if self.records[key].phase is Phase.FAILED
         ]
 
-    def aspire(self, polled: Polled) -> None:
+    def aspire(self, polled: Polled, *, force: bool = False) -> None:
         """Aspire to exactly these versions.
 
-        A generation with the same content that serves, or is on its way to, is kept; for
-        anything else a new generation begins.
+        A generation with the same content that serves, or is on its way to, is kept, unless
+        `force` is set; for anything else a new generation begins.
         """
         self.aspired = frozenset(
-            self._kept(candidate) or self._begin(polled, candidate)
+            (None if force else self._kept(candidate)) or self._begin(polled, candidate)
             for candidate in polled.candidates
         )
 
@@ -130,6 +143,27 @@ class Unit:
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
+
+    def leave(self, gone: "Future[None]") -> None:
+        """Remember who waits until what is there now is gone."""
+        self.leaving.append(Leaving(frozenset(self.records), gone))
+
+    def take_gone(self) -> "list[Future[None]]":
+        """Return those whose wait is over, each once."""
+        alive = {key for key, record in self.records.items() if record.phase not in OVER}
+        over = [one.gone for one in self.leaving if not one.keys & alive]
+        self.leaving = [one for one in self.leaving if one.keys & alive]
+        return over
+
+    def let_go(self) -> set[Path]:
+        """Return the model directories that nothing of the model uses any more, each once."""
+        used = {
+            record.job.model_directory
+            for record in self.records.values()
+            if record.phase not in OVER
+        }
+        free, self._directories = self._directories - used, self._directories & used
+        return free
 
     def view(self) -> ModelView:
         """Return what clients may see of the model now."""
@@ -168,9 +202,11 @@ class Unit:
         number = self._generations.get(candidate.version, 0) + 1
         self._generations[candidate.version] = number
         key = GenerationKey(self.model, candidate.version, Generation(number))
+        self._directories.add(polled.directory)
         self.records[key] = Record(
             LoadJob(key=key, config=polled.config, model_directory=polled.directory),
             candidate.fingerprint,
+            polled.origin,
         )
         return key
 

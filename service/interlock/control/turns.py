@@ -19,8 +19,11 @@ class Turns:
         self._lines: dict[ModelName, deque[threading.Event]] = {}
         self._closed = False
 
-    def enter(self, model: ModelName) -> None:
-        """Wait for the turn; it lasts until `leave`. Raise UnavailableError once closed."""
+    def enter(self, model: ModelName, timeout_s: float | None = None) -> bool:
+        """Wait for the turn, which lasts until `leave`; whether it came in time.
+
+        Raise UnavailableError once closed.
+        """
         turn = threading.Event()
         with self._lock:
             self._check_open()
@@ -28,11 +31,14 @@ class Turns:
             line.append(turn)
             if len(line) == 1:
                 turn.set()
-        turn.wait()
+        turn.wait(timeout_s)
         with self._lock:
-            if self._closed:
+            # Not what `wait` said: the turn may have come just after.
+            came = turn.is_set()
+            if self._closed or not came:
                 self._remove(model, turn)
             self._check_open()
+            return came
 
     def leave(self, model: ModelName) -> None:
         """End the turn of whoever is first in the line; any thread may do it."""

@@ -23,19 +23,29 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A model as a poll of the repository found it, ready to be loaded."""
+    """A model as a poll of the repository found it, ready to be loaded.
+
+    `common` is the fingerprint of all that is not one version's. `origin` says what stands
+    in the place of what the repository has, "" where nothing does.
+    """
 
     model: ModelName
     config: ModelConfig
     directory: Path
     candidates: tuple[Candidate, ...]
+    common: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadWish:
-    """These versions shall serve, and no other of the model."""
+    """These versions shall serve, and no other of the model.
+
+    With `force` generations of their own begin, whatever serves already.
+    """
 
     polled: Polled
+    force: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
@@ -45,10 +55,15 @@ class LoadWish:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnloadWish:
-    """No version of the model shall serve."""
+    """No version of the model shall serve.
+
+    `gone` is told, always without an error, when what served then holds nothing any more;
+    nothing is told there if the wish itself fails.
+    """
 
     model: ModelName
     outcome: "Future[None]" = field(default_factory=Future)
+    gone: "Future[None]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,19 +72,20 @@ class Trouble:
 
     `error` is for the index, `answer` for whoever asked. `unready` is set where strict
     readiness counts it: the model is there and its configuration is sound, but no version
-    qualifies.
+    qualifies. `is_request` is set where it is the request's own files that are at fault.
     """
 
     model: ModelName
     error: ServiceError
     answer: ServiceError
     unready: bool = False
+    is_request: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the repository has no such model."""
-        return isinstance(self.error, NotFoundError)
+        """Whether the repository has no such model, or was not asked."""
+        return self.is_request or isinstance(self.error, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

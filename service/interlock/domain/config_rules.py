@@ -6,6 +6,7 @@ from interlock.domain.config import ModelConfig
 from interlock.domain.config_backend import fill_backend
 from interlock.domain.config_checks import check_model
 from interlock.domain.config_defaults import normalise
+from interlock.domain.config_json import invalid, parse_json
 from interlock.domain.config_tensors import check_tensors
 from interlock.domain.config_text import ConfigError, parse
 from interlock.domain.config_values import message_of, project
@@ -30,15 +31,30 @@ def configure(
         )
     text = (text or "").removeprefix("\ufeff")
     try:
-        return project(_configured(text, model, path, first_entries, auto_complete))
+        config = parse(text, path)
+        return project(_configured(config, model, first_entries, auto_complete))
     except ConfigError as error:
         raise error.located(text, path) from error.__cause__
 
 
+def configure_override(
+    text: str, *, model: str, first_entries: Sequence[str], auto_complete: bool
+) -> ModelConfig:
+    """Return the normalised configuration that a request gives for a model, as JSON.
+
+    It takes the place of the file completely; all the rest is as in `configure`. Raise
+    ConfigError; UnsupportedError where a label file lies outside.
+    """
+    config = parse_json(text)
+    try:
+        return project(_configured(config, model, first_entries, auto_complete))
+    except ConfigError as error:
+        raise invalid(error.message, error.hint) from error
+
+
 def _configured(
-    text: str, model: str, path: str, first_entries: Sequence[str], auto_complete: bool
+    config: pb.ModelConfig, model: str, first_entries: Sequence[str], auto_complete: bool
 ) -> pb.ModelConfig:
-    config = parse(text, path)
     _name(config, model)
     fill_backend(config, first_entries)
     normalise(config)

@@ -106,6 +106,14 @@ def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> Mo
     raise NotFoundError(f"failed to poll model '{name}': model not found in any model repository.")
 
 
+def read_directory(name: str, directory: Path) -> ModelSource:
+    """Read one model where it lies outside of every root.
+
+    Raise InvalidRequestError where it cannot be read, OSError where it has gone.
+    """
+    return _read_source(name, directory, config_name="")
+
+
 def distinct_roots(roots: Sequence[Path]) -> list[Path]:
     """Return the roots in order of their names, each directory once however it is spelled."""
     by_place: dict[str, Path] = {}

@@ -62,6 +62,14 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ),
     ("strict-model-config", "on", [ROOT], lambda s: s.repository.disable_auto_complete, True),
     ("model-load-thread-count", "7", [ROOT], lambda s: s.repository.load_thread_count, 7),
+    ("model-load-retry-count", "2", [ROOT], lambda s: s.repository.load_retry_count, 2),
+    (
+        "scratch-directory",
+        "/var/tmp",
+        [ROOT],
+        lambda s: s.repository.scratch_directory,
+        Path("/var/tmp"),
+    ),
     (
         "backend-config",
         "onnxruntime,a=b,c",

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import grpc
+import pytest
 
 from interlock.pb import grpc_service_pb2 as pb
 from tests.support.command_line import CommandLine
@@ -52,3 +55,49 @@ def test_a_failed_load_tells_why_in_one_line(command_line: CommandLine) -> None:
 
     assert printed.code == 1
     assert printed.err == f"interlock: INVALID_ARGUMENT: {text}"
+
+
+def test_a_load_brings_what_it_is_told_to(command_line: CommandLine, tmp_path: Path) -> None:
+    config, model = tmp_path / "config.json", tmp_path / "here.onnx"
+    config.write_text('{"backend": "onnxruntime"}')
+    model.write_bytes(b"graph")
+    words = ["load", "m", f"--config={config}", "--file", f"1/model.onnx={model}"]
+    words += ["--versions=1,2", "--force", "--no-wait"]
+    with scripted_server({"RepositoryModelLoad": pb.RepositoryModelLoadResponse()}) as server:
+        printed = command_line.ask(server, words)
+
+        sent = server.seen[0].parameters
+        assert sent["config"].string_param == '{"backend": "onnxruntime"}'
+        assert sent["file:1/model.onnx"].bytes_param == b"graph"
+        assert sent["versions"].string_param == "1,2"
+        assert sent["force"].bool_param
+        assert sent["wait"].WhichOneof("parameter_choice") == "bool_param"
+        assert not sent["wait"].bool_param
+    assert (printed.code, printed.out) == (0, "loading m\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--file", "1/x=/dev/null"], "--file needs --config as well"),
+        (["--config=/gone.json"], "cannot read /gone.json: No such file or directory"),
+        (
+            ["--config=/dev/null", "--file", "1/x"],
+            "--file 1/x: must be PATH=LOCAL, as in 1/model.onnx=./model.onnx",
+        ),
+    ],
+)
+def test_a_load_that_cannot_be_sent_is_wrong_usage(
+    command_line: CommandLine, flags: list[str], text: str
+) -> None:
+    with scripted_server({}) as server:
+        printed = command_line.ask(server, ["load", "m", *flags])
+
+    assert (printed.code, printed.err) == (2, f"interlock: {text}\n")
+
+
+def test_an_unload_waits_when_it_is_told_to(command_line: CommandLine) -> None:
+    with scripted_server({"RepositoryModelUnload": pb.RepositoryModelUnloadResponse()}) as server:
+        command_line.ask(server, ["unload", "m", "--wait"])
+
+        assert server.seen[0].parameters["wait"].bool_param

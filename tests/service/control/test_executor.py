@@ -21,7 +21,7 @@ from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.serving.lease import LeaseCount
-from interlock.serving.load_job import LoadJob, LoadPhase
+from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 from tests.support.control import MODEL, FakeLoader, key, served
 
@@ -29,13 +29,16 @@ from tests.support.control import MODEL, FakeLoader, key, served
 class Office:
     """An executor with a fake loader, and the reports that have come in."""
 
-    def __init__(self, *, load_threads: int = 2) -> None:
-        self.loader = FakeLoader()
+    def __init__(
+        self, *, load_threads: int = 2, retries: int = 0, loader: FakeLoader | None = None
+    ) -> None:
+        self.loader = loader or FakeLoader()
         self.reports: queue.Queue[Report] = queue.Queue()
         self.executor = ThreadExecutor(
             self.loader,
             self.reports.put,
             load_threads=load_threads,
+            retries=retries,
         )
 
     def load(self, of: GenerationKey) -> None:
@@ -197,3 +200,56 @@ def test_an_unload_that_breaks_is_logged_and_over_all_the_same() -> None:
 
     assert report == Unloaded(key(9))
     assert [line["event"] for line in lines] == ["unload failed"]
+
+
+class MoodyLoader(FakeLoader):
+    """A loader that fails a number of times, and then no more."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(phases=(LoadPhase.WARMING, LoadPhase.PROVING))
+        self.failures = failures
+        self.attempts = 0
+
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        self.attempts += 1
+        self.failing = {}
+        if self.attempts <= self.failures:
+            self.failing = {job.key.version: InternalError(f"attempt {self.attempts}")}
+        return super().load(job, on_phase)
+
+
+def test_a_load_that_fails_is_tried_again_and_reports_each_phase_once() -> None:
+    office = Office(retries=2, loader=MoodyLoader(2))
+
+    office.load(key(1))
+
+    assert office.next() == Progress(key(1), Event.WARM)
+    assert office.next() == Progress(key(1), Event.PROVE)
+    assert isinstance(office.next(), Loaded)
+
+
+def test_a_load_fails_with_its_last_reason_when_it_was_tried_often_enough() -> None:
+    loader = MoodyLoader(9)
+    office = Office(retries=2, loader=loader)
+
+    office.load(key(1))
+
+    reports = [office.next() for _ in range(3)]
+    assert isinstance(reports[-1], LoadFailed)
+    assert str(reports[-1].error) == "attempt 3"
+    assert loader.attempts == 3
+
+
+def test_a_load_is_not_tried_again_when_the_server_stops() -> None:
+    loader = MoodyLoader(9)
+    office = Office(retries=9, loader=loader)
+    loader.hold()
+    office.load(key(1))
+    loader.begun[MODEL].wait(30)
+
+    office.executor.drop_waiting()
+    loader.let_go()
+
+    while not isinstance(office.next(), LoadFailed):
+        pass
+    assert loader.attempts == 1

@@ -1,43 +1,99 @@
-"""The order in which the parameters of Load are looked at; the texts are in test_reception."""
+"""What the parameters of Load and Unload are read as; the order is that in which they are given."""
 
 import pytest
 
 from interlock.control.load_parameters import (
-    check_load_parameters,
-    check_unload_parameters,
-    refuse_overrides,
+    LoadOptions,
+    Parameter,
+    UnloadOptions,
+    read_load_parameters,
+    read_unload_parameters,
 )
-from interlock.domain.errors import InvalidRequestError, UnsupportedError
+from interlock.domain.errors import InvalidRequestError
 
 
 def test_the_first_wrong_parameter_is_reported() -> None:
     with pytest.raises(InvalidRequestError, match="'foo'"):
-        check_load_parameters({"config": "{}", "file:1/m": b"", "foo": 1, "config2": 2})
+        read_load_parameters({"config": "{}", "file:1/m": b"", "foo": 1, "config2": 2})
 
 
-def test_overrides_of_the_right_type_pass_the_check_and_are_refused_after_it() -> None:
-    check_load_parameters({"config": "{}", "file:1/m": b""})
+def test_every_parameter_is_read() -> None:
+    options = read_load_parameters(
+        {
+            "config": "{}",
+            "file:1/m": b"x",
+            "wait": False,
+            "timeout_ms": 5,
+            "versions": " 3, 1,3",
+            "force": True,
+        }
+    )
 
-    with pytest.raises(UnsupportedError):
-        refuse_overrides({"config": "{}"})
+    assert options == LoadOptions("{}", {"1/m": b"x"}, False, 5, (1, 3), True)
 
 
 def test_no_parameter_is_fine() -> None:
-    check_load_parameters({})
-    refuse_overrides({})
-    check_unload_parameters({})
-    check_unload_parameters({"unload_dependents": False, "what": "ever"})
+    assert read_load_parameters({}) == LoadOptions()
+    assert read_unload_parameters({}) == UnloadOptions()
+
+
+def test_unload_ignores_what_it_does_not_know() -> None:
+    parameters: dict[str, Parameter] = {"unload_dependents": False, "what": "ever", "wait": True}
+
+    assert read_unload_parameters(parameters) == UnloadOptions(wait=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("config", 1), ("config", b""), ("config", None), ("file:x", ""), ("file:x", None)],
+    ("name", "value", "kind"),
+    [
+        ("config", 1, "string_param"),
+        ("config", b"", "string_param"),
+        ("config", None, "string_param"),
+        ("file:x", "", "bytes_param"),
+        ("file:x", None, "bytes_param"),
+        ("wait", 1, "bool_param"),
+        ("wait", None, "bool_param"),
+        ("timeout_ms", True, "int64_param"),
+        ("timeout_ms", "5", "int64_param"),
+        ("versions", 1, "string_param"),
+        ("force", "true", "bool_param"),
+    ],
 )
-def test_a_value_of_another_type_is_refused(name: str, value: int | str | bytes | None) -> None:
-    with pytest.raises(InvalidRequestError, match=f"load parameter '{name}', expected"):
-        check_load_parameters({name: value})
+def test_a_value_of_another_type_is_refused(name: str, value: Parameter, kind: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_load_parameters({name: value})
+
+    assert str(caught.value) == (
+        f"invalid value type for load parameter '{name}', expected {kind}."
+    )
 
 
-def test_a_dependents_flag_that_is_a_number_is_refused() -> None:
-    with pytest.raises(InvalidRequestError):
-        check_unload_parameters({"unload_dependents": 1})
+@pytest.mark.parametrize("text", ["", " ", "1,", "-1", "one", "1 2", "9" * 20])
+def test_versions_that_are_no_numbers_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_load_parameters({"versions": text})
+
+    assert str(caught.value) == (
+        f"invalid value '{text}' for load parameter 'versions', "
+        "expected version numbers separated by commas."
+    )
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, 2**31])
+def test_a_timeout_that_cannot_be_is_refused(timeout_ms: int) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_load_parameters({"timeout_ms": timeout_ms})
+
+    assert str(caught.value) == (
+        f"invalid value '{timeout_ms}' for load parameter 'timeout_ms', "
+        "expected milliseconds from 1 to 2147483647."
+    )
+
+
+@pytest.mark.parametrize("name", ["unload_dependents", "wait"])
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_a_flag_of_unload_that_is_no_boolean_is_refused(name: str, value: Parameter) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_unload_parameters({name: value})
+
+    assert str(caught.value) == f"invalid value type for '{name}' parameter, expected bool_param."

@@ -14,7 +14,7 @@ from interlock.domain.errors import (
     UnavailableError,
 )
 from interlock.domain.ids import ModelName
-from tests.support.control import FakeRepository, World, key, polled, versions
+from tests.support.control import MODEL, FakeRepository, World, key, polled, versions
 
 
 def test_a_wish_loads_and_then_shows() -> None:
@@ -737,3 +737,43 @@ def test_a_report_for_what_was_forgotten_is_survived() -> None:
 
     assert lines[0]["event"] == "message not taken in"
     assert world.shown == {key(1)}
+
+
+def test_who_waits_for_an_unload_to_end_is_told_when_nothing_is_left() -> None:
+    world = World()
+    world.serve((1, "a"))
+    wish = UnloadWish(MODEL)
+    world.inbox.put(wish)
+    world.manager.step()
+    assert wish.outcome.done()
+
+    world.drains(key(1))
+    assert not wish.gone.done()
+    world.unloads(key(1))
+
+    assert wish.gone.done()
+
+
+def test_who_waits_for_an_unload_does_not_wait_for_what_is_loaded_after_it() -> None:
+    world = World()
+    world.serve((1, "a"))
+    wish = UnloadWish(MODEL)
+    world.inbox.put(wish)
+    world.manager.step()
+    world.serve((1, "a"))
+
+    world.drains(key(1))
+    world.unloads(key(1))
+
+    assert wish.gone.done()
+    assert world.shown == {key(1, 2)}
+
+
+def test_an_unload_of_what_is_not_there_leaves_nothing_to_wait_for() -> None:
+    world = World()
+    wish = UnloadWish(MODEL)
+    world.inbox.put(wish)
+
+    world.manager.step()
+
+    assert wish.gone.done()

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from interlock.control.polling import DiskRepository, NoVersionError
+from interlock.control.polling import DiskRepository, Look, MissingVersionError, NoVersionError
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository import fingerprint as real
+from interlock.repository.scratch import Scratch
+from tests.support.wire import eventually
 
 M = ModelName("m")
 CONFIG = """
@@ -186,3 +188,97 @@ def test_a_directory_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(UnavailableError, match="Permission denied"):
         DiskRepository([tmp_path], look=denied).poll(M)
+
+
+def test_a_configuration_override_replaces_the_file_completely(tmp_path: Path) -> None:
+    write(tmp_path, 1, config=CONFIG + "max_batch_size: 8")
+    repository = DiskRepository([tmp_path])
+    plain = repository.poll(M)
+
+    polled = repository.poll(M, Look(config='{"backend": "identity"}'))
+
+    assert (polled.config.max_batch_size, polled.config.inputs) == (0, ())
+    assert polled.origin == "config override"
+    assert polled.common == plain.common
+    assert polled.candidates != plain.candidates
+    assert (
+        polled.candidates == repository.poll(M, Look(config='{"backend": "identity"}')).candidates
+    )
+
+
+def test_a_configuration_override_makes_up_for_a_broken_file(tmp_path: Path) -> None:
+    write(tmp_path, 1, config="backend: identity }")
+
+    polled = DiskRepository([tmp_path]).poll(M, Look(config='{"backend": "identity"}'))
+
+    assert polled.config.backend == "identity"
+
+
+def test_a_configuration_override_that_is_broken_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    with pytest.raises(InvalidRequestError, match="Invalid config override: "):
+        DiskRepository([tmp_path]).poll(M, Look(config="{"))
+
+
+def test_versions_that_are_asked_for_go_before_the_policy(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3)
+
+    polled = DiskRepository([tmp_path]).poll(M, Look(versions=(1, 2)))
+
+    assert [candidate.version for candidate in polled.candidates] == [1, 2]
+
+
+def test_versions_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+
+    with pytest.raises(MissingVersionError) as caught:
+        DiskRepository([tmp_path]).poll(M, Look(versions=(1, 5, 7)))
+
+    assert str(caught.value) == (
+        "version 5, 7 is asked for, but there is no such version directory"
+    )
+
+
+FILES = {"1/weights": b"x", "1/more": b"y"}
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Scratch]:
+    (tmp_path / "scratch").mkdir()
+    scratch = Scratch(tmp_path / "scratch")
+    yield scratch
+    scratch.close()
+
+
+def test_files_are_polled_without_the_repository(tmp_path: Path, scratch: Scratch) -> None:
+    repository = DiskRepository([tmp_path / "gone"], scratch=scratch)
+
+    polled = repository.poll(M, Look('{"backend": "identity"}', files=FILES))
+
+    assert (polled.model, polled.config.name, polled.origin) == (M, M, "file override")
+    assert [candidate.version for candidate in polled.candidates] == [1]
+    assert (polled.directory / "1" / "weights").read_bytes() == b"x"
+
+
+def test_files_are_another_content_each_time(tmp_path: Path, scratch: Scratch) -> None:
+    repository = DiskRepository([tmp_path], scratch=scratch)
+    look = Look('{"backend": "identity"}', files=FILES)
+
+    assert repository.poll(M, look).candidates != repository.poll(M, look).candidates
+
+
+def test_files_need_a_configuration(tmp_path: Path, scratch: Scratch) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        DiskRepository([tmp_path], scratch=scratch).poll(M, Look(files=FILES))
+
+    assert str(caught.value) == "Load parameter 'config' must be specified for model file override"
+
+
+def test_files_that_cannot_be_polled_leave_nothing_behind(tmp_path: Path, scratch: Scratch) -> None:
+    repository = DiskRepository([tmp_path], scratch=scratch)
+
+    with pytest.raises(NoVersionError):
+        repository.poll(M, Look('{"backend": "identity"}', files={"labels.txt": b""}))
+
+    eventually(lambda: [path.name for path in scratch.open().iterdir()] == [".lock"])

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from interlock.control.load_parameters import Parameter
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
-from interlock.control.polling import NoVersionError
-from interlock.control.reports import Loaded, LoadFailed
+from interlock.control.polling import MissingVersionError, NoVersionError
+from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
 from interlock.control.wishes import End
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
     UnavailableError,
-    UnsupportedError,
 )
 from interlock.runtime.threads import spawn
 from tests.support.control import FakeRepository, World, served
@@ -111,11 +111,6 @@ def test_mode_none_refuses_load_and_unload(verb: str) -> None:
         manager.load("m", {"config": "{}"}) if verb == "load" else manager.unload("m", {})
 
     assert str(caught.value) == "explicit model load / unload is not allowed if polling is enabled"
-
-
-def test_overrides_are_refused_with_their_names() -> None:
-    with pytest.raises(UnsupportedError, match=r"'config', 'file:1/model\.onnx'"):
-        World().manager.load("m", {"file:1/model.onnx": b"", "config": "{}"})
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
@@ -262,3 +257,261 @@ def test_a_stop_in_the_middle_of_the_start_ends_the_first_loads() -> None:
 
     assert world.manager.first_loads.done
     assert list(world.manager.first_loads.failures) == ["m"]
+
+
+OVERRIDE = '{"max_batch_size": 4}'
+
+
+def seen(world: PromptWorld) -> list[str | None]:
+    """The configuration that each poll was asked to take."""
+    return [look.config for look in world.repository.looks]
+
+
+def test_a_configuration_override_sticks() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {"config": OVERRIDE})
+        world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+        assert seen(world) == [OVERRIDE, OVERRIDE]
+
+
+def test_a_configuration_override_ends_when_the_files_beside_the_versions_change() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"), common="old")
+        world.manager.load("m", {"config": OVERRIDE})
+        world.repository.put((1, "a"), common="new")
+
+        world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#2"]
+        assert seen(world)[-1] is None
+
+
+def test_a_configuration_override_ends_with_the_unload() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {"config": OVERRIDE})
+        world.manager.unload("m", {})
+
+        world.manager.load("m", {})
+
+        assert seen(world) == [OVERRIDE, None]
+
+
+def test_an_override_that_fails_does_not_stick_and_what_serves_goes_on() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        world.failing = InternalError("no memory")
+        with pytest.raises(InvalidRequestError):
+            world.manager.load("m", {"config": OVERRIDE})
+        world.failing = None
+
+        world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+        assert seen(world) == [None, OVERRIDE, None]
+
+
+def test_the_story_tells_of_a_configuration_override() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {"config": OVERRIDE})
+
+        assert world.manager.story("m", 1)[0].reason == "asked for, with config override"
+
+
+def test_versions_are_selected_by_the_request() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {"versions": "2,1"})
+
+        assert world.repository.looks[-1].versions == (1, 2)
+
+
+def test_a_version_that_is_not_there_fails_the_load_and_does_not_count_as_unready() -> None:
+    world = PromptWorld()
+    world.repository.models["m"] = MissingVersionError("version 7 is asked for")
+    with running(world):
+        with pytest.raises(InvalidRequestError) as caught:
+            world.manager.load("m", {"versions": "7"})
+
+        assert str(caught.value) == "load failed for model 'm': version 7 is asked for\n"
+        assert world.manager.strictly_ready()
+
+
+def test_force_loads_what_has_not_changed() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+
+        world.manager.load("m", {"force": True})
+        world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#2"]
+
+
+class PatientWorld(PromptWorld):
+    """A world whose loads end when a test says so."""
+
+    def _end_loads(self) -> None:
+        return
+
+
+def test_a_load_that_nobody_waits_for_goes_on() -> None:
+    with running(PatientWorld()) as world:
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {"wait": False})
+
+        assert world.index() in ([("m", None, "", "")], [("m", 1, "LOADING", "")])
+
+
+def test_a_poll_that_fails_is_told_to_who_does_not_wait() -> None:
+    world = PatientWorld()
+    world.repository.models["m"] = InvalidRequestError("broken")
+
+    with running(world), pytest.raises(InternalError, match="failed to poll"):
+        world.manager.load("m", {"wait": False})
+
+
+def test_a_load_that_takes_longer_than_its_timeout_goes_on() -> None:
+    with running(PatientWorld()) as world:
+        world.repository.put((1, "a"))
+
+        with pytest.raises(UnavailableError) as caught:
+            world.manager.load("m", {"timeout_ms": 1})
+
+    assert str(caught.value) == (
+        "load of model 'm' has not ended within 1 ms; it goes on, and "
+        "RepositoryIndex tells how it ends"
+    )
+
+
+def test_a_load_whose_turn_does_not_come_changes_nothing() -> None:
+    world = World()
+    world.repository.put((1, "a"))
+    world.manager.load("m", {"wait": False})
+
+    with pytest.raises(UnavailableError) as caught:
+        world.manager.load("m", {"timeout_ms": 1})
+
+    assert str(caught.value) == (
+        "load of model 'm' has not begun within 1 ms, another operation on the model goes on; "
+        "nothing was changed"
+    )
+    assert len(world.repository.looks) == 1
+
+
+FILES: Mapping[str, Parameter] = {"config": "{}", "file:1/model.onnx": b"x"}
+
+
+def test_files_that_come_with_a_load_are_the_model() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+
+        assert world.index() == [("m", 1, "READY", "")]
+        assert world.manager.story("m", 1)[0].reason == "asked for, with file override"
+
+
+def test_the_next_plain_load_returns_to_the_repository() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {"config": OVERRIDE})
+        world.manager.load("m", FILES)
+
+        world.manager.load("m", {})
+
+        assert seen(world)[-1] is None
+        assert [str(key) for key in world.shown] == ["m/1#3"]
+
+
+def test_a_model_of_files_serves_on_when_the_repository_does_not_have_it() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+
+        with pytest.raises(InternalError, match="model not found in any model repository"):
+            world.manager.load("m", {})
+
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+
+
+def test_a_directory_is_released_when_its_version_is_unloaded() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+        world.manager.unload("m", {})
+        assert world.repository.released == []
+
+    (drained,) = world.executor.draining
+    world.drains(drained)
+    assert world.repository.released == []
+    world.unloads(drained)
+
+    assert world.repository.released == [Path("/scratch/1")]
+
+
+def test_a_directory_is_released_when_its_load_fails() -> None:
+    with running(PromptWorld()) as world:
+        world.manager.load("m", FILES)
+        world.failing = InternalError("broken file")
+
+        with pytest.raises(InvalidRequestError, match="broken file"):
+            world.manager.load("m", FILES)
+
+        assert world.repository.released == [Path("/scratch/2")]
+        assert [str(key) for key in world.shown] == ["m/1#1"]
+
+
+def test_a_directory_of_several_versions_is_released_with_the_last() -> None:
+    world = World()
+    world.serve((1, "a"), (2, "a"))
+    world.unwish()
+    first, last = sorted(world.executor.draining)
+    for one in (first, last):
+        world.drains(one)
+
+    world.unloads(first)
+    assert world.repository.released == []
+    world.unloads(last)
+
+    assert world.repository.released == [Path("/models/m")]
+
+
+def test_an_unload_that_is_waited_for_returns_when_nothing_is_left() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        ends = world.manager.subscribe(lambda: _end_unloads(world))
+
+        world.manager.unload("m", {"wait": True})
+
+        assert world.index() == [("m", 1, "UNAVAILABLE", "unloaded")]
+        ends()
+
+
+def _end_unloads(world: PromptWorld) -> None:
+    executor = world.executor
+    for key, left in list(executor.draining.items()):
+        del executor.draining[key]
+        executor.unloading[key] = left
+        world.inbox.put(Drained(key))
+        world.inbox.put(Unloaded(key))
+
+
+def test_files_that_cannot_be_polled_leave_no_trace_of_a_name_that_nobody_knows() -> None:
+    world = PromptWorld()
+    world.repository.bad_files = InvalidRequestError("Invalid file parameter")
+    with running(world):
+        with pytest.raises(InternalError) as caught:
+            world.manager.load("any", FILES)
+
+        assert str(caught.value) == (
+            "failed to load 'any', failed to poll from model repository: Invalid file parameter"
+        )
+        assert world.index() == []
+        assert world.manager.strictly_ready()
