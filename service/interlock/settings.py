@@ -284,8 +284,6 @@ class DebugSettings:
     """INTERLOCK_DEBUG_HOLDS=1: without it the others are 0, whatever the environment says."""
     delay_scheduler: int = 0
     """TRITONSERVER_DELAY_SCHEDULER: run nothing until so many requests wait, once."""
-    backlog_delay_scheduler: int = 0
-    """TRITONSERVER_BACKLOG_DELAY_SCHEDULER: the same for the backlog of sequences."""
     delay_grpc_response_s: float = 0.0
     """TRITONSERVER_SERVER_DELAY_GRPC_RESPONSE_SEC: every RPC but the inference ones waits."""
     delay_stream_response_ms: float = 0.0
@@ -294,7 +292,6 @@ class DebugSettings:
     def __post_init__(self) -> None:
         delays = {
             "delay_scheduler": self.delay_scheduler,
-            "backlog_delay_scheduler": self.backlog_delay_scheduler,
             "delay_grpc_response_s": self.delay_grpc_response_s,
             "delay_stream_response_ms": self.delay_stream_response_ms,
         }

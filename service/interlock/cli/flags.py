@@ -344,7 +344,6 @@ def _debug(environment: Mapping[str, str]) -> DebugSettings:
     return DebugSettings(
         holds=True,
         delay_scheduler=int(number("TRITONSERVER_DELAY_SCHEDULER")),
-        backlog_delay_scheduler=int(number("TRITONSERVER_BACKLOG_DELAY_SCHEDULER")),
         delay_grpc_response_s=number("TRITONSERVER_SERVER_DELAY_GRPC_RESPONSE_SEC"),
         delay_stream_response_ms=number("TRITONSERVER_DELAY_GRPC_RESPONSE"),
     )

@@ -390,7 +390,6 @@ def test_a_service_link_of_kubernetes_is_not_a_port() -> None:
 def test_delays_count_only_with_the_holds() -> None:
     delays = {
         "TRITONSERVER_DELAY_SCHEDULER": "4",
-        "TRITONSERVER_BACKLOG_DELAY_SCHEDULER": "2",
         "TRITONSERVER_SERVER_DELAY_GRPC_RESPONSE_SEC": "1",
         "TRITONSERVER_DELAY_GRPC_RESPONSE": "30",
     }
@@ -399,7 +398,6 @@ def test_delays_count_only_with_the_holds() -> None:
     assert read_settings([ROOT], {**delays, "INTERLOCK_DEBUG_HOLDS": "1"}).debug == DebugSettings(
         holds=True,
         delay_scheduler=4,
-        backlog_delay_scheduler=2,
         delay_grpc_response_s=1.0,
         delay_stream_response_ms=30.0,
     )
