@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from interlock.control.index import UNLOADED, ModelView, VersionView
+from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -20,6 +20,7 @@ from interlock.control.lifecycle import (
 )
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
+from interlock.domain.transition import VersionState
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry
@@ -35,7 +36,7 @@ class Record:
     """One generation of one version.
 
     `served` is set from the moment it has been built until it has been unloaded. `reason`
-    is the index's.
+    is the index's; `last_move` has its own.
     """
 
     job: LoadJob
@@ -43,6 +44,7 @@ class Record:
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
+    last_move: Transition | None = None
 
     @property
     def key(self) -> GenerationKey:
@@ -64,6 +66,21 @@ class Record:
         if self.served is None:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
+
+    def view(self) -> GenerationView:
+        """Return what others may see of it now."""
+        move = self.last_move
+        return GenerationView(
+            VersionState(
+                self.key,
+                self.phase,
+                readiness_of(self.phase),
+                reason="" if move is None else move.reason,
+                since=None if move is None else move.moment,
+            ),
+            self.fingerprint,
+            None if self.served is None else self.served.leases,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +144,7 @@ class Unit:
             record.reason = reason if record.phase is Phase.FAILED else UNLOADED
             record.served = None
         transition = Transition(record.key, before, record.phase, reason, now)
+        record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
@@ -143,6 +161,7 @@ class Unit:
             trouble="" if trouble is None else trouble.error.reason,
             unready=trouble is not None and trouble.unready,
             stories=dict(self.stories),
+            generations=tuple(self.records[key].view() for key in sorted(self.records)),
         )
 
     def entry(self) -> ModelEntry:
