@@ -280,9 +280,7 @@ def build_manager(settings: Settings, table: ServingTable) -> Manager:
     )
     inbox: Inbox[Message] = Inbox()
     return Manager(
-        repository=DiskRepository(
-            repository.roots, config_name=repository.config_name, auto_complete=auto_complete
-        ),
+        repository=disk_repository(settings),
         mode=mode,
         executor=ThreadExecutor(loader, inbox.put, load_threads=repository.load_thread_count),
         inbox=inbox,
@@ -296,6 +294,16 @@ def build_inspection(settings: Settings, manager: Manager) -> Inspection:
     return Inspection(
         manager,
         read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+        poll=disk_repository(settings).poll,
+        auto_complete=not repository.disable_auto_complete,
+    )
+
+
+def disk_repository(settings: Settings) -> DiskRepository:
+    repository = settings.repository
+    return DiskRepository(
+        repository.roots,
+        config_name=repository.config_name,
         auto_complete=not repository.disable_auto_complete,
     )
 

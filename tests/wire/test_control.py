@@ -123,6 +123,22 @@ def test_describe_says_why_a_version_is_not_loaded(repository: Repository, clien
     assert after.config_path.endswith("partial/config.pbtxt")
 
 
+def test_a_plan_says_what_a_load_would_do_and_does_nothing(
+    repository: Repository, client: Client
+) -> None:
+    repository.identity("planned")
+    client.load("planned")
+    repository.identity("planned", versions=(1, 2))
+
+    steps = ask(client, "Plan", model="planned").steps
+
+    assert [(one.version, one.effect, one.reason) for one in steps] == [
+        ("1", pb.PlanResponse.EFFECT_UNLOAD, "no longer asked for"),
+        ("2", pb.PlanResponse.EFFECT_LOAD, "it does not serve"),
+    ]
+    assert not client.model_ready("planned", "2")
+
+
 @pytest.mark.parametrize("method", ["History", "Describe"])
 def test_what_nobody_knows_is_not_found(client: Client, method: str) -> None:
     with pytest.raises(grpc.RpcError) as error:

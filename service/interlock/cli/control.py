@@ -1,4 +1,4 @@
-"""`interlock get`, `describe`, `watch`: what versions do, and why one is not loaded."""
+"""`interlock get`, `describe`, `plan`, `watch`: what versions do, did and would do."""
 
 import argparse
 from collections.abc import Iterator
@@ -23,6 +23,14 @@ def add_parser(subparsers: SubParsers) -> None:
         "describe",
         _describe,
         summary="show all of one model, and why a version is not loaded",
+        timeout_s=30,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser = add_client_verb(
+        subparsers,
+        "plan",
+        _plan,
+        summary="show what loading a model now would do, without doing it",
         timeout_s=30,
     )
     parser.add_argument("model", metavar="MODEL")
@@ -126,6 +134,16 @@ def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
 
 def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def _plan(arguments: argparse.Namespace, client: Client) -> int:
+    steps = control.plan(client, arguments.model)
+    if arguments.format == "json":
+        write_json({"steps": [asdict(step) for step in steps]})
+        return DONE
+    rows = [(one.effect, one.version, str(one.generation), one_line(one.reason)) for one in steps]
+    write(table(("WOULD", "VERSION", "GENERATION", "REASON"), rows))
+    return DONE
 
 
 def _watch(arguments: argparse.Namespace, client: Client) -> int:

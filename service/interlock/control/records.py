@@ -28,7 +28,8 @@ from interlock.serving.table import ModelEntry
 STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
-_KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+"""The phases in which a generation goes on where a load finds the same content."""
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +180,7 @@ class Unit:
 
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
-            if record.phase in _KEPT and record.fingerprint == candidate.fingerprint:
+            if record.phase in KEPT and record.fingerprint == candidate.fingerprint:
                 return record.key
         return None
 
