@@ -43,6 +43,7 @@ _CLIENT_VERBS: Final = (
 _OTHER_VERBS: Final = (
     ("serve", "run the server; may be left out in front of flags"),
     ("validate", "check a model repository without a server"),
+    ("manifest", "write down what a model is made of, or compare it with that"),
     ("version", "show the version"),
 )
 _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIENT_VERBS}
@@ -144,6 +145,13 @@ def _validate(words: Sequence[str]) -> int:
     return arguments if isinstance(arguments, int) else validate.run(arguments)
 
 
+def _manifest(words: Sequence[str]) -> int:
+    from interlock.cli import manifest
+
+    arguments = _parse(manifest.add_parser, ["manifest", *words])
+    return arguments if isinstance(arguments, int) else manifest.run(arguments)
+
+
 _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "-h": _help,
     "--help": _help,
@@ -151,6 +159,7 @@ _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "--version": _version,
     "version": _version,
     "validate": _validate,
+    "manifest": _manifest,
 }
 
 

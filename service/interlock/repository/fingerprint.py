@@ -2,28 +2,16 @@
 
 A fingerprint covers the relative path, size, inode, mtime and ctime of every file, and two
 are compared for equality only: a file that is restored with an older time is as much of a
-change as one that is newer. What editors and interpreters leave behind does not count.
+change as one that is newer. The manifest says what the others shall be and is none of them.
 """
 
 import hashlib
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from interlock.repository.layout import is_ignored, version_of
-
-_LEFT_BEHIND: Final = re.compile(
-    r"""
-      \..*\.sw[a-z]     # vim's swap files
-    | 4913              # vim's test whether it may write here
-    | .*~               # backups
-    | \#.*\# | \.\#.*   # emacs: unsaved text, locks
-    """,
-    re.VERBOSE,
-)
+from interlock.repository.layout import MANIFEST_FILE, version_of
+from interlock.repository.listing import DIRECTORY, Entry, list_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,56 +33,45 @@ class Fingerprint:
 def fingerprint(model_directory: Path) -> Fingerprint:
     """Look at every file of a model, opening none.
 
-    Raise OSError where a directory cannot be listed, its own excepted where it has gone in
-    the meantime. A link that leads nowhere is a file that differs from every other.
+    Raise OSError where it, or a directory in it, cannot be listed. A link that leads nowhere
+    is a file that differs from every other.
     """
-    common: list[str] = []
-    versions: dict[int, list[str]] = {}
-    with os.scandir(model_directory) as entries:
-        for entry in sorted(entries, key=_name):
-            version = version_of(entry.name)[0]
-            lines = _lines(entry, entry.name, frozenset())
-            if version is None or not entry.is_dir():
-                common += lines
-            else:
-                versions[version] = list(lines)
+    entries, problems = list_model(model_directory)
+    for problem in problems:
+        raise problem.as_error(model_directory)
+    return fingerprint_of(*by_version(entries))
+
+
+def by_version(entries: Iterable[Entry]) -> tuple[dict[int, list[Entry]], list[Entry]]:
+    """Return what belongs to each version, its directory included, and what to all of them."""
+    versions: dict[int, list[Entry]] = {}
+    common: list[Entry] = []
+    for entry in entries:
+        first, _, rest = entry.path.partition("/")
+        version = version_of(first)[0] if rest or entry.kind == DIRECTORY else None
+        if version is not None:
+            versions.setdefault(version, []).append(entry)
+        elif entry.path != MANIFEST_FILE:
+            common.append(entry)
+    return versions, common
+
+
+def fingerprint_of(versions: Mapping[int, Iterable[Entry]], common: Iterable[Entry]) -> Fingerprint:
+    """Return the fingerprint of what has been listed."""
+    of_all = _lines(common)
     return Fingerprint(
-        {version: _digest(common + lines) for version, lines in versions.items()},
-        _digest(common),
+        {version: _digest(of_all + _lines(entries)) for version, entries in versions.items()},
+        _digest(of_all),
     )
 
 
-def _lines(entry: os.DirEntry[str], path: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    try:
-        status = entry.stat()
-        is_directory = entry.is_dir()
-    except OSError:  # a link that leads nowhere, or in a circle
-        yield _line(path, entry.stat(follow_symlinks=False))
-        return
-    if not is_directory:
-        if not _LEFT_BEHIND.fullmatch(entry.name):
-            yield _line(path, status)
-    elif not is_ignored(entry.name):
-        yield from _below(entry, path, above, (status.st_dev, status.st_ino))
-
-
-def _below(
-    entry: os.DirEntry[str], path: str, above: frozenset[tuple[int, int]], place: tuple[int, int]
-) -> Iterator[str]:
-    if place in above:  # a link to a directory that it lies in
-        return
-    with os.scandir(entry) as inside:
-        for child in sorted(inside, key=_name):
-            yield from _lines(child, f"{path}/{child.name}", above | {place})
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
-def _line(path: str, status: os.stat_result) -> str:
-    numbers = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-    return f"{path}\0{numbers}"
+def _lines(entries: Iterable[Entry]) -> list[str]:
+    """Return a line for each file. An empty directory is nothing."""
+    return [
+        f"{path}\0{(size, inode, mtime_ns, ctime_ns)}"
+        for path, kind, size, inode, mtime_ns, ctime_ns, _ in entries
+        if kind != DIRECTORY
+    ]
 
 
 def _digest(lines: list[str]) -> str:

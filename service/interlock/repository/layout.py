@@ -12,6 +12,17 @@ _INTEGER: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_VERSION: Final = 2**63 - 1
 _CONFIG_FILE: Final = "config.pbtxt"
 _CONFIG_FOLDER: Final = "configs"
+_LEFT_BEHIND: Final = re.compile(
+    r"""
+      \..*\.sw[a-z]     # vim's swap files
+    | 4913              # vim's test whether it may write here
+    | .*~               # backups
+    | \#.*\# | \.\#.*   # emacs: unsaved text, locks
+    """,
+    re.VERBOSE,
+)
+MANIFEST_FILE: Final = "manifest.json"
+"""In a model's directory: what files the model is made of, says whoever published it."""
 
 
 def check_model_name(name: str) -> None:
@@ -34,6 +45,11 @@ def is_ignored(name: str) -> bool:
     system's and Python's.
     """
     return name.startswith(".") or name in _IGNORED
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether a file is what an editor leaves beside what it edits."""
+    return _LEFT_BEHIND.fullmatch(name) is not None
 
 
 def version_of(name: str) -> tuple[int | None, str]:

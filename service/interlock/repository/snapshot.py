@@ -4,13 +4,18 @@ An entry that cannot be looked at costs that entry and nothing else. A root that
 listed is a problem and not an empty repository: what it holds is unknown.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR
+from typing import Final
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository import layout
+
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,9 @@ def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[
     directories: dict[str, list[Path]] = {}
     for root in distinct_roots(roots):
         try:
-            names = list(_subdirectories(root))
+            names = list(subdirectories(root))
         except OSError as error:
-            problems[str(root.absolute())] = _root_problem(root, error)
+            problems[str(root.absolute())] = root_problem(root, error)
             continue
         for name in names:
             if not layout.is_ignored(name):
@@ -110,26 +115,43 @@ def distinct_roots(roots: Sequence[Path]) -> list[Path]:
 
 
 def _places(roots: Sequence[Path], name: str) -> tuple[list[Path], str]:
+    """Return where the model lies, and what could not be looked at on the way.
+
+    Looks the name up; a repository of a thousand models is not listed for one of them.
+    """
     places: list[Path] = []
     problem = ""
     for root in distinct_roots(roots):
         try:
-            found = not layout.is_ignored(name) and name in _subdirectories(root)
+            if _has_model(root, name):
+                places.append(root / name)
         except OSError as error:
-            problem = _root_problem(root, error)
-            continue
-        if found:
-            places.append(root / name)
+            problem = root_problem(root, error)
     return places, problem
 
 
-def _root_problem(root: Path, error: OSError) -> str:
+def _has_model(root: Path, name: str) -> bool:
+    """Whether there is such a directory; raise OSError where the root tells nothing."""
+    if not S_ISDIR(root.stat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if layout.is_ignored(name):
+        return False
+    try:
+        return S_ISDIR(root.joinpath(name).stat().st_mode)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise
+
+
+def root_problem(root: Path, error: OSError) -> str:
+    """Return what to say of a root that cannot be looked at."""
     if isinstance(error, (NotADirectoryError, FileNotFoundError)):
         return f"repository path is not a valid directory: {root}"
     return f"failed to stat file {root}: {error.strerror}"
 
 
-def _subdirectories(directory: Path) -> Iterator[str]:
+def subdirectories(directory: Path) -> Iterator[str]:
     """Yield the names of directories and of links to such, leaving out what cannot be seen."""
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -143,7 +165,7 @@ def _subdirectories(directory: Path) -> Iterator[str]:
 
 def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
     try:
-        folders = sorted(_subdirectories(directory))
+        folders = sorted(subdirectories(directory))
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -101,7 +101,7 @@ def test_help_lists_every_verb(command_line: CommandLine, word: str) -> None:
     printed = command_line.run(word)
 
     assert printed.code == 0
-    for verb in ("serve", "validate", "version", *(words[0] for words in CLIENT_VERBS)):
+    for verb in ("serve", "validate", "manifest", "version", *(words[0] for words in CLIENT_VERBS)):
         assert f"\n  {verb} " in printed.out
 
 
@@ -188,6 +188,12 @@ def test_without_a_word_it_serves(command_line: CommandLine) -> None:
 
 def test_validates_a_repository(command_line: CommandLine, tmp_path: os.PathLike[str]) -> None:
     printed = command_line.run("validate", f"{tmp_path}/absent")
+
+    assert printed.code == 2
+
+
+def test_writes_manifests(command_line: CommandLine, tmp_path: os.PathLike[str]) -> None:
+    printed = command_line.run("manifest", f"{tmp_path}/absent")
 
     assert printed.code == 2
 

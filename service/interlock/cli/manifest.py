@@ -1,0 +1,174 @@
+"""`interlock manifest`: write down what a model is made of, or hold it against that."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from interlock.cli.output import write as write_line, write_json
+from interlock.repository.digest import ChangedError, FileDigest, digest_files
+from interlock.repository.fingerprint import by_version
+from interlock.repository.layout import MANIFEST_FILE, config_path, version_of
+from interlock.repository.listing import DIRECTORY, FILE, Entry, list_model
+from interlock.repository.manifest import (
+    Manifest,
+    ManifestError,
+    compare_digests,
+    manifest_of,
+    read,
+    write,
+)
+
+FINE: Final = 0
+PROBLEMS: Final = 1
+UNUSABLE: Final = 2
+
+_DESCRIPTION: Final = """\
+Writes manifest.json into a model's directory: the size and the SHA-256 of every file, for
+each version. A server loads a version of such a model only when all of its files are there
+and are what the manifest says, however slowly they arrive. Write it where the model is
+made, and publish it with the model.
+"""
+_EPILOG: Final = """\
+Exit code: 0 if all manifests were written, or with --check if every model is what its
+manifest says; 1 if one is not; 2 if a model cannot be read or the arguments are wrong.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb; its namespace's `run` is the function to call with the namespace."""
+    parser = subparsers.add_parser(
+        "manifest",
+        help="write down what a model is made of",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL_DIRECTORY", help="with its versions in it"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; compare with what is written"
+    )
+    parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
+    parser.set_defaults(run=run)
+
+
+class UnusableError(Exception):
+    """There can be no manifest of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out for one model.
+
+    `lacking` says what is wrong with which version; `error` why there is nothing to say.
+    """
+
+    directory: Path
+    files: int = 0
+    size_bytes: int = 0
+    versions: tuple[int, ...] = ()
+    lacking: Mapping[int, str] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def code(self) -> int:
+        if self.error:
+            return UNUSABLE
+        return PROBLEMS if self.lacking else FINE
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `interlock manifest` and return the exit code."""
+    results = [_result(directory, is_check=args.check) for directory in args.models]
+    if args.json:
+        write_json([_as_json(result) for result in results])
+    else:
+        for result in results:
+            _tell(result, is_check=args.check)
+    return max(result.code for result in results)
+
+
+def _result(directory: Path, *, is_check: bool) -> Result:
+    try:
+        files, versions = _files(directory)
+        digests = digest_files(directory, files)
+        if _files(directory) != (files, versions):
+            return Result(directory, error="the model changes while it is read")
+        lacking: Mapping[int, str] = {}
+        if is_check:
+            lacking = _check(read(directory / MANIFEST_FILE), versions, digests)
+        else:
+            write(manifest_of(digests, versions), directory / MANIFEST_FILE)
+    except (ChangedError, ManifestError, UnusableError) as error:
+        return Result(directory, error=str(error))
+    except OSError as error:
+        return Result(directory, error=f"{error.filename or directory}: {error.strerror}")
+    size_bytes = sum(file.size for file in files)
+    return Result(directory, len(files), size_bytes, tuple(versions), lacking)
+
+
+def _files(directory: Path) -> tuple[list[Entry], list[int]]:
+    """Return the files that a manifest covers, and the versions that there are."""
+    listing = list_model(directory)
+    for problem in listing.problems:
+        raise problem.as_error(directory)
+    versions, common = by_version(listing.entries)
+    if not versions and config_path(directory) is None:
+        raise UnusableError("no model's directory: neither config.pbtxt nor a version is in it")
+    files = [*common, *(entry for own in versions.values() for entry in own)]
+    files = [entry for entry in files if entry.kind != DIRECTORY]
+    for entry in files:
+        if entry.kind != FILE:
+            raise UnusableError(f"{entry.path} is no file but a {entry.kind}")
+    return files, sorted(versions)
+
+
+def _check(
+    manifest: Manifest, versions: Iterable[int], digests: Mapping[str, FileDigest]
+) -> dict[int, str]:
+    lacking: dict[int, str] = {}
+    for version in sorted({*versions, *manifest.versions}):
+        own = {
+            path: digest for path, digest in digests.items() if _version_of(path) in {version, None}
+        }
+        comparison = compare_digests(manifest, version, own)
+        if not comparison.is_complete:
+            lacking[version] = comparison.progress
+    return lacking
+
+
+def _version_of(path: str) -> int | None:
+    first, _, rest = path.partition("/")
+    return version_of(first)[0] if rest else None
+
+
+def _tell(result: Result, *, is_check: bool) -> None:
+    if result.error:
+        sys.stderr.write(f"interlock manifest: {result.directory}: {result.error}\n")
+        return
+    for version, progress in result.lacking.items():
+        write_line(f"{result.directory}: version {version}: {progress}")
+    if not result.lacking:
+        word = "as listed" if is_check else "listed"
+        versions = ", ".join(map(str, result.versions)) or "none"
+        told = f"{result.files} files, {result.size_bytes} bytes, versions: {versions}"
+        write_line(f"{result.directory}: {word}: {told}")
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    entry: dict[str, object] = {"directory": str(result.directory)}
+    if result.error:
+        return {**entry, "error": result.error}
+    return {
+        **entry,
+        "files": result.files,
+        "bytes": result.size_bytes,
+        "versions": [
+            {"version": version, "lacking": result.lacking.get(version, "")}
+            for version in sorted({*result.versions, *result.lacking})
+        ],
+    }
