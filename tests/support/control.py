@@ -1,9 +1,9 @@
 """Fakes for the control plane: a repository, an executor, a loader, and a world to step by hand."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interlock.control.inbox import Inbox
@@ -74,6 +74,8 @@ class FakeRepository:
     duplicates: frozenset[str] = frozenset()
     problems: dict[str, str] = field(default_factory=dict)
     listings: int = 0
+    latest: int = 0
+    """How many versions `poll_staged` selects, 0 for all."""
 
     def put(self, *candidates: tuple[int, str], model: str = MODEL) -> None:
         self.models[model] = polled(*candidates, model=model)
@@ -93,6 +95,19 @@ class FakeRepository:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        """All versions that were found, the newest `latest` of them selected."""
+        self.poll(model)
+        newest = sorted(found, reverse=True)
+        count = self.latest or len(newest)
+        return Polled(
+            model=model,
+            config=ModelConfig(model),
+            directory=Path("/models") / model,
+            candidates=tuple(found[version] for version in sorted(newest[:count])),
+            fallbacks=tuple(found[version] for version in newest[count:]),
+        )
 
 
 @dataclass
@@ -158,6 +173,16 @@ class World:
     def wish(self, *candidates: tuple[int, str], model: str = MODEL) -> "Future[None]":
         """Wish for these versions and step."""
         wish = LoadWish(polled(*candidates, model=model))
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def wish_alone(
+        self, *candidates: tuple[int, str], fallbacks: Sequence[tuple[int, str]] = ()
+    ) -> "Future[None]":
+        """Wish for these versions, each for itself, and step."""
+        found = replace(polled(*candidates), fallbacks=polled(*fallbacks).candidates)
+        wish = LoadWish(found, alone=True)
         self.inbox.put(wish)
         self.manager.step()
         return wish.outcome

@@ -3,7 +3,7 @@
 Reads the disk in the thread of whoever asks, never in the manager's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from interlock.control.wishes import Candidate, Polled
-from interlock.domain.config import ModelConfig
+from interlock.domain.config import ModelConfig, VersionPolicyKind
 from interlock.domain.config_rules import configure
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -36,7 +36,7 @@ class NoVersionError(InvalidRequestError):
 
 
 class Repository(Protocol):
-    """Where models come from. Any thread may call; both read the disk."""
+    """Where models come from. Any thread may call; all of them read the disk."""
 
     def snapshot(self) -> RepositorySnapshot:
         """Read what models there are."""
@@ -47,6 +47,13 @@ class Repository(Protocol):
 
         Raise NotFoundError where there is none, NoVersionError where its policy selects
         nothing, another ServiceError where it cannot be used.
+        """
+        ...
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        """Read one model's configuration for versions that have been looked at already.
+
+        Raise as `poll` does.
         """
         ...
 
@@ -71,15 +78,15 @@ class DiskRepository:
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
         config = self._configure(source)
-        return Polled(
-            model=model,
-            config=config,
-            directory=source.directory,
-            candidates=tuple(
-                Candidate(Version(version), prints.of(version))
-                for version in _selected(config, source)
-            ),
-        )
+        found = {
+            version: Candidate(Version(version), prints.of(version), prints.of(version))
+            for version in source.versions
+        }
+        return _polled(config, source, found)
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        source = read_model(self.roots, model, config_name=self.config_name)
+        return _polled(self._configure(source), source, found)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
         """Return what was read, and the fingerprint of that and of nothing newer.
@@ -112,8 +119,24 @@ class DiskRepository:
         )
 
 
-def _selected(config: ModelConfig, source: ModelSource) -> tuple[int, ...]:
-    selection = select(config.version_policy, source.versions)
+def _polled(config: ModelConfig, source: ModelSource, found: Mapping[int, Candidate]) -> Polled:
+    selected = _selected(config, source, found)
+    rest: list[int] = []
+    if config.version_policy.kind is VersionPolicyKind.LATEST:
+        rest = sorted(found.keys() - set(selected), reverse=True)
+    return Polled(
+        model=ModelName(source.name),
+        config=config,
+        directory=source.directory,
+        candidates=tuple(found[version] for version in selected),
+        fallbacks=tuple(found[version] for version in rest),
+    )
+
+
+def _selected(
+    config: ModelConfig, source: ModelSource, found: Mapping[int, Candidate]
+) -> tuple[int, ...]:
+    selection = select(config.version_policy, tuple(found))
     for version in selection.missing:
         log.error(
             "a version is specified, but its directory is not present",

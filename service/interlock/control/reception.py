@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from interlock.control import answers
+from interlock.control.asking import wish_of
 from interlock.control.first_loads import FirstLoads
 from interlock.control.load_parameters import (
     Parameter,
@@ -19,10 +19,10 @@ from interlock.control.load_parameters import (
     refuse_overrides,
 )
 from interlock.control.modes import Mode
-from interlock.control.polling import NoVersionError, Repository
+from interlock.control.polling import Repository
 from interlock.control.turns import Turns
 from interlock.control.wishes import LoadWish, Trouble, UnloadWish
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError
+from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
@@ -76,7 +76,7 @@ class Reception:
             except UnavailableError as error:  # asked to stop before all had been asked for
                 self.first_loads.end(model, error)
                 continue
-            outcome = self._ask(self._poll(model))
+            outcome = self._ask(self._poll(model, alone=True))
             outcome.add_done_callback(partial(self._first_load_ended, model))
         self.first_loads.all_named()
 
@@ -90,21 +90,8 @@ class Reception:
         self._hand_over(wish)
         return wish.outcome
 
-    def _poll(self, model: ModelName) -> LoadWish | Trouble:
-        try:
-            return LoadWish(self._repository.poll(model))
-        except NoVersionError as error:
-            answer = answers.no_version_qualifies(model, error)
-            trouble = Trouble(model, error, answer, unready=True)
-        except ServiceError as error:
-            trouble = Trouble(model, error, answers.failed_to_poll(model, error))
-        except Exception as error:  # one model's directory must not hinder the others
-            log.exception("poll failed unexpectedly", model=model)
-            unexpected = InternalError(f"{type(error).__name__}: {error}")
-            trouble = Trouble(model, unexpected, answers.failed_to_poll(model, unexpected))
-        headline = f"failed to poll model '{model}': {answers.poll_reason(model, trouble.error)}"
-        log.error(headline, model=model)
-        return trouble
+    def _poll(self, model: ModelName, *, alone: bool = False) -> LoadWish | Trouble:
+        return wish_of(model, lambda: self._repository.poll(model), alone=alone)
 
     def _first_snapshot(self) -> RepositorySnapshot:
         snapshot = self._repository.snapshot()

@@ -15,27 +15,42 @@ from interlock.domain.ids import ModelName, Version
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that the version policy selects, with the fingerprint of what it is made of."""
+    """A version, with the fingerprint of what it is made of.
+
+    `observed` is what its files must have while it is loaded, "" where that is not looked
+    at. It differs from `fingerprint` where files were touched and their content is the same.
+    """
 
     version: Version
     fingerprint: str
+    observed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A model as a poll of the repository found it, ready to be loaded."""
+    """A model as a poll of the repository found it, ready to be loaded.
+
+    `candidates` are what the version policy selects; `fallbacks` take the place of those
+    of them that fail and do not serve, the first one first.
+    """
 
     model: ModelName
     config: ModelConfig
     directory: Path
     candidates: tuple[Candidate, ...]
+    fallbacks: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadWish:
-    """These versions shall serve, and no other of the model."""
+    """These versions shall serve, and no other of the model.
+
+    Together or not at all; with `alone` each for itself: one that fails hinders no other,
+    and is not tried again with the same content.
+    """
 
     polled: Polled
+    alone: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
