@@ -25,7 +25,6 @@ class FileSystem:
     """A mounted file system; `kind` is the kernel's name for it, "" where it is not told."""
 
     kind: str = ""
-    is_read_only: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -42,10 +41,9 @@ class Mounts:
         for line in mountinfo.splitlines():
             before, _, after = line.partition(" - ")
             fields, kind = before.split(" "), after.split(" ")[0]
-            if len(fields) > _OPTIONS and kind:
-                is_read_only = "ro" in fields[_OPTIONS].split(",")
+            if len(fields) > _PLACE and kind:
                 # The later of two at one place hides the other.
-                self._by_place[_unescaped(fields[_PLACE])] = FileSystem(kind, is_read_only)
+                self._by_place[_unescaped(fields[_PLACE])] = FileSystem(kind)
 
     @classmethod
     def now(cls, path: Path = MOUNTS) -> "Mounts":
@@ -67,7 +65,6 @@ class Mounts:
 
 
 _PLACE: Final = 4
-_OPTIONS: Final = 5
 
 
 def _unescaped(text: str) -> str:

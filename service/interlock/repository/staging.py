@@ -129,8 +129,7 @@ def assess(before: Still | None, seen: Observation, rules: Rules) -> tuple[Still
             return still, Incomplete(progress)
         case SizesMatch():
             return still, Unverified(seen.fingerprint)
-        case ContentsMatch():
-            return still, Complete(seen.fingerprint)
+    return still, Complete(seen.fingerprint)
 
 
 def _by_stillness(still: Still, seen: Observation, rules: Rules) -> Staging:

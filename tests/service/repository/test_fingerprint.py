@@ -189,6 +189,21 @@ def test_names_that_are_no_text_are_kept_apart(model: Path) -> None:
     assert changed(before, fingerprint(model)) == {1}
 
 
+def test_a_directory_that_cannot_be_looked_at_is_an_error(model: Path) -> None:
+    (model / "1" / "/".join("d" * 70)).mkdir(parents=True)
+
+    with pytest.raises(OSError, match="more than 64 directories in each other"):
+        fingerprint(model)
+
+
+def test_the_manifest_is_no_change(model: Path) -> None:
+    before = fingerprint(model)
+
+    (model / "manifest.json").write_text("{}")
+
+    assert fingerprint(model) == before
+
+
 def test_a_directory_that_has_gone_cannot_be_looked_at(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fingerprint(tmp_path / "gone")

@@ -120,6 +120,27 @@ def test_a_problem_is_an_error_with_its_place() -> None:
     assert error.filename == "/r/m/1/x"
 
 
+def test_what_vanishes_meanwhile_costs_itself_only(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (model / "1" / name).touch()
+
+    def leave_alone(name: str) -> bool:
+        """Called for each file; the others of its directory go away under our eyes."""
+        for path in (model / "1").iterdir():
+            if path.name != name != "config.pbtxt":
+                path.unlink()
+        return False
+
+    monkeypatch.setattr(listing, "is_left_behind", leave_alone)
+
+    entries, problems = list_model(model)
+
+    assert len([one for one in entries if one.path.startswith("1/")]) == 1
+    assert problems == ()
+
+
 def test_does_not_go_down_without_end(model: Path) -> None:
     (model / "/".join("d" * 70)).mkdir(parents=True)
 

@@ -10,7 +10,7 @@ INFO = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
 40 27 0:50 / /models rw,relatime shared:1 master:2 - nfs4 host:/export rw,vers=4.2
-41 40 254:0 /inner /models/local ro,noatime - ext4 /dev/vda rw
+41 40 254:0 /inner /models/local ro,noatime - xfs /dev/vda rw
 42 27 0:51 / /with\\040blank rw - fuse.sshfs host: rw
 43 27 0:52 / /twice rw - ext4 /dev/vdb rw
 44 27 0:53 / /twice rw - cifs //host/share rw
@@ -24,7 +24,7 @@ this line makes no sense
         pytest.param("/", FileSystem("ext4"), id="the root"),
         pytest.param("/srv/x", FileSystem("ext4"), id="below the root"),
         pytest.param("/models/m/1", FileSystem("nfs4"), id="below a mount"),
-        pytest.param("/models/local/m", FileSystem("ext4", is_read_only=True), id="inner mount"),
+        pytest.param("/models/local/m", FileSystem("xfs"), id="inner mount"),
         pytest.param("/modelsx", FileSystem("ext4"), id="beside a mount"),
         pytest.param("/with blank/m", FileSystem("fuse.sshfs"), id="a name with a blank"),
         pytest.param("/twice", FileSystem("cifs"), id="one over the other"),

@@ -325,6 +325,20 @@ def test_a_root_by_two_names_is_one(root: Path, tmp_path: Path) -> None:
     assert list(Scanner([root, tmp_path / "link", root]).scan().models) == ["m"]
 
 
+def test_two_roots_that_become_one_are_one(root: Path, tmp_path: Path) -> None:
+    add(root, "m", 1)
+    add(tmp_path / "other", "m", 1)
+    link = tmp_path / "link"
+    link.symlink_to("other")
+    scanner = Scanner([root, link])
+    assert scanner.scan().duplicates == {"m"}
+
+    link.unlink()
+    link.symlink_to(root)
+
+    assert list(scanner.scan().models) == ["m"]
+
+
 def test_a_root_that_is_flipped_to_another_tree_is_a_change(root: Path, tmp_path: Path) -> None:
     add(root, "m", 1)
     shutil.copytree(root, tmp_path / "second")

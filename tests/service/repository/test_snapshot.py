@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path, PosixPath
@@ -253,6 +254,42 @@ def test_a_model_that_two_roots_have_is_refused(root: Path, tmp_path: Path) -> N
 def test_a_name_that_leaves_the_repository_is_refused(root: Path) -> None:
     with pytest.raises(InvalidRequestError, match="path traversal"):
         read_model([root], "../repository")
+
+
+@pytest.mark.parametrize("name", ["file", "dangling", "loop", "n" * 300, ".hidden"])
+def test_what_is_no_directory_is_no_model(root: Path, name: str) -> None:
+    (root / "file").touch()
+    (root / "dangling").symlink_to("nowhere")
+    (root / "loop").symlink_to("loop")
+    (root / ".hidden").mkdir()
+
+    with pytest.raises(NotFoundError):
+        read_model([root], name)
+
+
+def test_a_root_that_is_a_file_has_no_models_to_miss(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(UnavailableError, match=r"repository path is not a valid directory"):
+        read_model([tmp_path / "file"], "m")
+
+
+def test_a_model_that_cannot_be_looked_at_is_not_called_missing(root: Path) -> None:
+    add(root, "m")
+
+    with pytest.raises(UnavailableError) as raised:
+        read_model([Unreadable(root)], "m")
+
+    assert str(raised.value) == (
+        f"failed to poll model 'm': failed to stat file {root}: Permission denied"
+    )
+
+
+class Unreadable(PosixPath):
+    """A root that lets nobody look at what is in it."""
+
+    def joinpath(self, *_: str | os.PathLike[str]) -> "Unreadable":
+        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_a_model_is_not_called_missing_while_a_root_cannot_be_read(root: Path) -> None:

@@ -161,6 +161,14 @@ def test_who_writes_is_asked_once_and_not_before_it_matters(world: World) -> Non
     assert len(world.asked) == 2
 
 
+def test_every_version_is_asked_for(world: World, model: Path) -> None:
+    shutil.copytree(model / "1", model / "2")
+
+    world.settle()
+
+    assert world.asked == ["m/config.pbtxt", "m/1/model.onnx", "m/config.pbtxt", "m/2/model.onnx"]
+
+
 def test_a_complete_sibling_is_not_asked_for_again(world: World, model: Path) -> None:
     world.settle()
     shutil.copytree(model / "1", model / "2")
@@ -246,6 +254,21 @@ def test_a_manifest_that_cannot_be_read_is_tried_again(world: World, model: Path
     list_in_manifest(model)
 
     assert world.look() == {ONE: Unverified(world.fingerprint(1))}
+
+
+def test_a_manifest_that_could_not_be_read_is_tried_again_though_it_is_the_same(
+    world: World, model: Path
+) -> None:
+    list_in_manifest(model)
+    world.look()
+    scan = Scanner([world.root]).scan()
+    world.root.rename(world.root.with_name("away"))
+    unread = World(world.root)
+    lacking = Incomplete("failed to read manifest.json: No such file or directory")
+    assert unread.stager.look(scan) == {ONE: lacking}
+    world.root.with_name("away").rename(world.root)
+
+    assert unread.stager.look(scan) == {ONE: Unverified(world.fingerprint(1))}
 
 
 def test_a_file_that_changes_while_it_is_compared_is_compared_anew(
@@ -341,6 +364,17 @@ def test_what_comes_back_settles_anew(world: World, model: Path) -> None:
 
     assert world.look(after=1.0) == {ONE: Settling(105.0)}
     assert world.look(after=2.0) == {ONE: Complete(world.fingerprint(1))}
+
+
+def test_what_is_removed_again_leaves_as_slowly_as_before(world: World, model: Path) -> None:
+    world.settle()
+    model.rename(model.with_name(".away"))
+    world.look()
+    model.with_name(".away").rename(model)
+    world.settle()
+    model.rename(model.with_name(".away"))
+
+    assert world.look(after=10) == {ONE: Leaving(world.now + 2.0)}
 
 
 def test_a_repository_that_is_away_has_lost_nothing(world: World) -> None:

@@ -102,7 +102,9 @@ def test_an_old_time_means_nothing_for_what_arrives_later() -> None:
 def test_an_old_time_means_nothing_for_what_was_seen_to_change() -> None:
     first = replace(seen(100.5, moved=100.2), is_at_start=True)
 
-    assert story(first, seen(101.0, "b", moved=0.0))[-1] == Settling(103.0)
+    second = replace(seen(101.0, "b", moved=0.0), is_at_start=True)
+
+    assert story(first, second)[-1] == Settling(103.0)
 
 
 def test_a_file_that_is_open_for_writing_makes_it_wait_on() -> None:

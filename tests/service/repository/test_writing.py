@@ -1,8 +1,10 @@
 """Who is known to write to a file."""
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,11 +63,15 @@ def test_one_writer_is_enough(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_asked_for_leaves_it_open(file: Path) -> None:
-    pipe = file.with_name("pipe")
+    pipe, sock = file.with_name("pipe"), file.with_name("sock")
     os.mkfifo(pipe)
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(f"{short}/s")
+        Path(short, "s").rename(sock)
 
     assert Writers(LOCAL)([file, file.with_name("absent")]) is Writing.UNKNOWN
     assert Writers(LOCAL)([pipe, file]) is Writing.UNKNOWN
+    assert Writers(LOCAL)([file, sock]) is Writing.UNKNOWN
 
 
 def test_on_a_network_file_system_nobody_knows(file: Path) -> None:
