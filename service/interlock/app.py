@@ -19,11 +19,15 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from interlock.backends.catalog import built_in
 from interlock.control.executor import ThreadExecutor
+from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
+from interlock.control.index import StagingBoard
 from interlock.control.manager import Manager, Message
-from interlock.control.modes import ExplicitMode, Mode, NoneMode
+from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
+from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository
 from interlock.control.verifying import VerifyingLoader
+from interlock.control.workers import Workers
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
@@ -34,6 +38,10 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
+from interlock.repository.scan import Scanner
+from interlock.repository.stager import Stager
+from interlock.repository.staging import Rules
+from interlock.repository.watcher import Watcher
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.threads import OnDeath
@@ -53,6 +61,8 @@ _DONE: Final = 0
 _FAILED: Final = 1
 _NOTICE_S: Final = 1.0
 _PENDING_SHARE: Final = 4
+_PATIENCE: Final = 2.0
+"""How many settle times the first versions are given before the server has started."""
 _SHARE_OF_CALLS: Final = 0.75
 """Of the time that is left, how much calls get that may never end; the models need the rest."""
 
@@ -135,7 +145,14 @@ class Server:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable()
-        self._manager = build_manager(settings, self._table)
+        self._inbox: Inbox[Message] = Inbox()
+        self._staging = StagingBoard()
+        self._manager = build_manager(settings, self._table, self._inbox, self._staging)
+        self._watching: Watching | None = None
+        if settings.repository.control_mode is ControlMode.POLL:
+            self._watching = Watching(
+                settings.repository, self._manager.first_loads, self._inbox, self._staging
+            )
         self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._hot_path = HotPath(
@@ -179,6 +196,8 @@ class Server:
         headline = f"Listening on {self._address}"
         log.info(headline, transport=self._hot_path.transport.name)
         self._manager.start(self._on_death)
+        if self._watching is not None:
+            self._watching.start(self._on_death)
 
     def run(self, stop: StopSignal) -> int:
         """Serve until `stop`; return the exit code."""
@@ -213,6 +232,8 @@ class Server:
             log.info("serving on before the drain", seconds=delay_s)
             time.sleep(delay_s)
         deadline = monotonic() + self._settings.lifetime.exit_timeout_s
+        if self._watching is not None:
+            self._watching.close()
         self._manager.stop()
         self._life.refuse()
         log.info("Waiting for in-flight requests to complete.")
@@ -254,9 +275,68 @@ class Server:
         os._exit(_FAILED)
 
 
-def build_manager(settings: Settings, table: ServingTable) -> Manager:
+class Watching:
+    """What follows the repositories in poll mode: the poller, and the watcher that hints."""
+
+    def __init__(
+        self,
+        repository: RepositorySettings,
+        first_loads: FirstLoads,
+        inbox: Inbox[Message],
+        board: StagingBoard,
+    ) -> None:
+        settle_s = repository.settle_s
+        contents = Workers("contents", 1)
+        self._poller = Poller(
+            scanner=Scanner(repository.roots),
+            stager=Stager(
+                rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
+                clock=monotonic,
+            ),
+            repository=disk_repository(repository),
+            hand_over=inbox.put,
+            first_loads=first_loads,
+            board=board,
+            pace=Pace(repository.poll_s, patience_s=_PATIENCE * settle_s),
+            clock=monotonic,
+            background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
+            after_scan=self._rearm,
+        )
+        self._watcher = Watcher(
+            repository.roots, self._poller.hint, scan_every_s=repository.poll_s, clock=monotonic
+        )
+
+    def start(self, on_death: OnDeath) -> None:
+        self._watcher.start()
+        self._poller.start(on_death)
+
+    def close(self) -> None:
+        """Ask for nothing more. The watcher holds nothing, and ends with the process."""
+        self._poller.close()
+
+    def _rearm(self) -> None:
+        self._watcher.rearm()
+
+
+def _nothing() -> None:
+    """Nobody waits for what is given up."""
+
+
+def disk_repository(repository: RepositorySettings) -> DiskRepository:
+    return DiskRepository(
+        repository.roots,
+        config_name=repository.config_name,
+        auto_complete=not repository.disable_auto_complete,
+    )
+
+
+def build_manager(
+    settings: Settings, table: ServingTable, inbox: Inbox[Message], staging: StagingBoard
+) -> Manager:
     repository = settings.repository
     mode: Mode = NoneMode()
+    if repository.control_mode is ControlMode.POLL:
+        mode = PollMode()
     if repository.control_mode is ControlMode.EXPLICIT:
         mode = ExplicitMode(repository.load_models)
     auto_complete = not repository.disable_auto_complete
@@ -269,16 +349,14 @@ def build_manager(settings: Settings, table: ServingTable) -> Manager:
             hold=settings.debug.delay_scheduler,
         )
     )
-    inbox: Inbox[Message] = Inbox()
     return Manager(
-        repository=DiskRepository(
-            repository.roots, config_name=repository.config_name, auto_complete=auto_complete
-        ),
+        repository=disk_repository(repository),
         mode=mode,
         executor=ThreadExecutor(loader, inbox.put, load_threads=repository.load_thread_count),
         inbox=inbox,
         table=table,
         clock=monotonic,
+        staging=staging,
     )
 
 
