@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -177,7 +178,7 @@ class Server:
             port = self._grpc.bind()
         except BindError as error:
             raise StartError(f"failed to start GRPC service: Unavailable - {error}") from error
-        self._address = f"{host_of(self._settings)}:{port}"
+        self._address = replace(self._settings.grpc, port=port).target
         self._grpc.start(on_death=self._on_death)
         self._hot_path.start()
         headline = f"Listening on {self._address}"
@@ -312,8 +313,3 @@ def delay_of(settings: Settings) -> Callable[[], None] | None:
     """The hold of every reply off the hot path that a debugging variable asks for."""
     seconds = settings.debug.delay_grpc_response_s
     return (lambda: time.sleep(seconds)) if seconds else None
-
-
-def host_of(settings: Settings) -> str:
-    address = settings.grpc.address
-    return f"[{address}]" if ":" in address else address
