@@ -4,17 +4,14 @@ Names: "" and inference.GRPCInferenceService are the server, model/<name> a mode
 version READY, model/<name>/<version> one version. Watch lives in `health_watch`.
 """
 
-from collections.abc import Callable
 from typing import Final
-
-import grpc
 
 from interlock.domain.errors import ExhaustedError, NotFoundError
 from interlock.domain.readiness import ServerPhase
 from interlock.frontend.health_watch import HealthWatch
 from interlock.frontend.pools import Pools
 from interlock.frontend.ports import ServerState
-from interlock.frontend.rpc import Guard, Service, in_pool
+from interlock.frontend.rpc import Guard, Service
 from interlock.frontend.transport import SERVICE
 from interlock.pb.health_pb2 import (
     HealthCheckRequest,
@@ -113,25 +110,12 @@ def health_service(health: Health, watch: HealthWatch, guard: Guard, pools: Pool
             "List": guard.unary(
                 health.list_all, request=HealthListRequest, category="health", pool=pools.quick
             ),
-            "Watch": _watch_handler(watch, guard, pools),
+            "Watch": watch.handler(
+                guard,
+                watch.begin,
+                request=HealthCheckRequest,
+                category="health",
+                pool=pools.quick,
+            ),
         },
-    )
-
-
-def _watch_handler(watch: HealthWatch, guard: Guard, pools: Pools) -> grpc.RpcMethodHandler:
-    checked = guard.checked(watch.admit, "health")
-
-    def handle(
-        request: HealthCheckRequest,
-        context: grpc.ServicerContext,
-        send: Callable[[HealthCheckResponse | None], None],
-    ) -> None:
-        watch.open(checked(request, context), context, send)
-
-    # grpcio then hands over `send`, and the call outlives this function.
-    handle.experimental_non_blocking = True  # type: ignore[attr-defined]
-    return grpc.unary_stream_rpc_method_handler(
-        in_pool(handle, pools.quick),
-        request_deserializer=HealthCheckRequest.FromString,
-        response_serializer=HealthCheckResponse.SerializeToString,
     )

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
+_Answer = TypeVar("_Answer")
 _Handler = TypeVar("_Handler", bound=Callable[..., object])
 
 
@@ -82,11 +83,11 @@ class Guard:
         )
 
     def checked(
-        self, answer: Callable[[_Request], _Response], category: Category
-    ) -> Callable[[_Request, grpc.ServicerContext], _Response]:
+        self, answer: Callable[[_Request], _Answer], category: Category
+    ) -> Callable[[_Request, grpc.ServicerContext], _Answer]:
         """Put the gate before and the translation of errors around `answer`."""
 
-        def call(message: _Request, context: grpc.ServicerContext) -> _Response:
+        def call(message: _Request, context: grpc.ServicerContext) -> _Answer:
             try:
                 self._gate.check(category, context.invocation_metadata())
                 return answer(message)

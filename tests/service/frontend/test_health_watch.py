@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from interlock.domain.errors import ExhaustedError, UnavailableError
-from interlock.frontend import health_watch
 from interlock.frontend.health_watch import HealthWatch
+from interlock.frontend.subscribers import MAX_SUBSCRIBERS
 from interlock.pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from tests.support.boundary import TIMEOUT_S
 
@@ -52,7 +53,7 @@ class FakeContext:
         for callback in self._callbacks:
             callback()
 
-    def send(self, message: HealthCheckResponse | None) -> None:
+    def send(self, message: Message | None) -> None:
         if message is None:
             assert self.ending is None, "a stream ends once"
             self.ending = (self._code, self._details)
@@ -60,6 +61,7 @@ class FakeContext:
             return
         self.sending.set()
         assert self.reading.wait(TIMEOUT_S)
+        assert isinstance(message, HealthCheckResponse)
         self.heard.put(Status.Name(message.status))
 
     def hears(self) -> str:
@@ -85,7 +87,7 @@ class Watching:
         return self.listeners.clear
 
     def joins(self, context: FakeContext, name: str = "") -> FakeContext:
-        self.watch.open(HealthCheckRequest(service=name), context, context.send)
+        self.watch.open(self.watch.begin(HealthCheckRequest(service=name)), context, context.send)
         return context
 
     def becomes(self, status: Status, name: str = "") -> None:
@@ -247,7 +249,7 @@ def test_nobody_is_admitted_to_a_watch_that_has_closed() -> None:
         world.watch.close(TIMEOUT_S)
 
         with pytest.raises(UnavailableError, match=r"^Server exiting$"):
-            world.watch.admit(HealthCheckRequest())
+            world.watch.admit()
 
 
 def test_who_was_admitted_just_before_the_close_is_ended_at_once() -> None:
@@ -262,10 +264,9 @@ def test_who_was_admitted_just_before_the_close_is_ended_at_once() -> None:
 
 def test_so_many_may_watch_and_no_more() -> None:
     with watching() as world:
-        request = HealthCheckRequest()
-        for _ in range(health_watch._MAX_WATCHERS):
-            assert world.watch.admit(request) is request
+        for _ in range(MAX_SUBSCRIBERS):
+            world.watch.admit()
             world.joins(FakeContext())
 
         with pytest.raises(ExhaustedError, match=r"^4096 calls watch already: close one$"):
-            world.watch.admit(request)
+            world.watch.admit()
