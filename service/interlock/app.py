@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -21,10 +23,12 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 from interlock.backends.catalog import built_in
 from interlock.control.executor import ThreadExecutor
 from interlock.control.inbox import Inbox
+from interlock.control.inspection import Inspection
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.control.polling import DiskRepository
 from interlock.frontend.access_log import AccessLog
+from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
@@ -35,6 +39,7 @@ from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
 from interlock.repository.scratch import Scratch
+from interlock.repository.snapshot import read_model
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.threads import OnDeath
@@ -162,6 +167,13 @@ class Server:
                 logs=logs,
                 gate=gate,
                 version=settings.version,
+            ),
+            control=ControlServicer(
+                inspection=build_inspection(settings, self._manager),
+                gate=gate,
+                subscribe=self._life.subscribe,
+                clock=monotonic,
+                zero=datetime.now(UTC) - timedelta(seconds=monotonic()),
             ),
             guard=Guard(gate, before_reply=delay_of(settings)),
             health=health,
@@ -306,6 +318,15 @@ def build_manager(settings: Settings, table: ServingTable, scratch: Scratch) -> 
         inbox=inbox,
         table=table,
         clock=monotonic,
+    )
+
+
+def build_inspection(settings: Settings, manager: Manager) -> Inspection:
+    repository = settings.repository
+    return Inspection(
+        manager,
+        read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+        auto_complete=not repository.disable_auto_complete,
     )
 
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -150,8 +151,8 @@ def test_who_hangs_up_is_forgotten(world: Boundary) -> None:
         assert world.watch.count == 1
         forget = world.watch._forget
 
-        def noticed(watcher: object) -> None:
-            forget(watcher)  # type: ignore[arg-type]  # of its own kind
+        def noticed(watcher: Any) -> None:
+            forget(watcher)
             gone.set()
 
         world.watch._forget = noticed  # type: ignore[method-assign]  # to wait without sleeping

@@ -7,6 +7,8 @@ from typing import Final
 from interlock.control.lifecycle import Transition
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
+from interlock.domain.transition import VersionState
+from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
 UNLOADED: Final = "unloaded"
@@ -23,11 +25,24 @@ class VersionView:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationView:
+    """One generation as it is told to whoever asks for more than the index says.
+
+    `leases` is there while something is loaded.
+    """
+
+    state: VersionState
+    fingerprint: str
+    leases: LeaseCount | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """One model as clients may see it, versions in ascending order.
 
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
-    whether strict readiness minds. `stories` holds the last moves of each version.
+    whether strict readiness minds. `stories` holds the last moves of each version,
+    `generations` everything that is known, by version, then by age.
     """
 
     model: ModelName
@@ -35,6 +50,7 @@ class ModelView:
     trouble: str = ""
     unready: bool = False
     stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
+    generations: tuple[GenerationView, ...] = ()
 
     @property
     def is_alive(self) -> bool:

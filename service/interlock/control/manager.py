@@ -24,6 +24,7 @@ from interlock.control.actions import (
     Show,
     Withdraw,
 )
+from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
@@ -98,9 +99,11 @@ class Manager:
         )
         self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
+        self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
+        self._moves: list[Transition] = []
         self._farewell: Future[None] | None = None
         self._stopping = False
         self._ended = False
@@ -136,6 +139,10 @@ class Manager:
         """Return the last moves of a version, oldest first, whatever the generation."""
         view = self._views.get(ModelName(model))
         return () if view is None else view.stories.get(Version(version), ())
+
+    def view(self, model: str) -> ModelView | None:
+        """Return what is known of a model now, `None` where that is nothing."""
+        return self._views.get(ModelName(model))
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -320,6 +327,7 @@ class Manager:
 
     def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
         moved = unit.move(record, event, reason, self._clock())
+        self._moves.append(moved)
         key = moved.key
         write = log.error if moved.after is Phase.FAILED else log.info
         headline = "version moved"
@@ -348,6 +356,8 @@ class Manager:
             views[unit.model] = unit.view()
         self._table.show(entries)
         self._views = views
+        moves, self._moves = self._moves, []
+        self.events.publish(moves, views)
 
     def _tell(self, units: Collection[Unit]) -> None:
         """Answer whoever waited for what has now ended, then call the listeners."""

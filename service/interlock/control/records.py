@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from interlock.control.index import UNLOADED, ModelView, VersionView
+from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -22,6 +22,7 @@ from interlock.control.lifecycle import (
 )
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
+from interlock.domain.transition import VersionState
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry
@@ -37,7 +38,8 @@ class Record:
     """One generation of one version.
 
     `served` is set from the moment it has been built until it has been unloaded. `reason`
-    is the index's; `origin` says what it has in the place of the repository's own.
+    is the index's; `last_move` has its own. `origin` says what it has in the place of the
+    repository's own.
     """
 
     job: LoadJob
@@ -46,6 +48,7 @@ class Record:
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
+    last_move: Transition | None = None
 
     @property
     def key(self) -> GenerationKey:
@@ -67,6 +70,21 @@ class Record:
         if self.served is None:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
+
+    def view(self) -> GenerationView:
+        """Return what others may see of it now."""
+        move = self.last_move
+        return GenerationView(
+            VersionState(
+                self.key,
+                self.phase,
+                readiness_of(self.phase),
+                reason="" if move is None else move.reason,
+                since=None if move is None else move.moment,
+            ),
+            self.fingerprint,
+            None if self.served is None else self.served.leases,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +158,7 @@ class Unit:
             record.reason = reason if record.phase is Phase.FAILED else UNLOADED
             record.served = None
         transition = Transition(record.key, before, record.phase, reason, now)
+        record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
@@ -177,6 +196,7 @@ class Unit:
             trouble="" if trouble is None else trouble.error.reason,
             unready=trouble is not None and trouble.unready,
             stories=dict(self.stories),
+            generations=tuple(self.records[key].view() for key in sorted(self.records)),
         )
 
     def entry(self) -> ModelEntry:
