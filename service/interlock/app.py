@@ -27,6 +27,7 @@ from interlock.control.inspection import Inspection
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.control.polling import DiskRepository
+from interlock.control.verifying import VerifyingLoader
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
@@ -293,12 +294,14 @@ def build_manager(settings: Settings, table: ServingTable, scratch: Scratch) -> 
     if repository.control_mode is ControlMode.EXPLICIT:
         mode = ExplicitMode(repository.load_models)
     auto_complete = not repository.disable_auto_complete
-    loader = ModelLoader(
-        built_in(repository.backend_config),
-        trim=allocator.trim,
-        auto_complete=auto_complete,
-        default_max_batch_size=repository.default_max_batch_size,
-        hold=settings.debug.delay_scheduler,
+    loader = VerifyingLoader(
+        ModelLoader(
+            built_in(repository.backend_config),
+            trim=allocator.trim,
+            auto_complete=auto_complete,
+            default_max_batch_size=repository.default_max_batch_size,
+            hold=settings.debug.delay_scheduler,
+        )
     )
     inbox: Inbox[Message] = Inbox()
     return Manager(

@@ -155,7 +155,7 @@ def test_who_hangs_up_is_forgotten(world: Boundary) -> None:
             forget(watcher)
             gone.set()
 
-        world.watch._forget = noticed  # type: ignore[method-assign]  # to wait without sleeping
+        world.watch._forget = noticed  # type: ignore[method-assign, assignment]  # to wait without sleeping
         stream.cancel()
 
         assert gone.wait(TIMEOUT_S)

@@ -41,14 +41,16 @@ class ModelView:
     """One model as clients may see it, versions in ascending order.
 
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
-    whether strict readiness minds. `stories` holds the last moves of each version,
-    `generations` everything that is known, by version, then by age.
+    whether strict readiness minds. With `alone` it minds no version while another serves.
+    `stories` holds the last moves of each version, `generations` everything that is known,
+    by version, then by age.
     """
 
     model: ModelName
     versions: tuple[VersionView, ...]
     trouble: str = ""
     unready: bool = False
+    alone: bool = False
     stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
     generations: tuple[GenerationView, ...] = ()
 
@@ -92,6 +94,8 @@ def _is_well(view: ModelView) -> bool:
     if view.unready:
         return False
     moving_is_fine = _serves(view)
+    if view.alone and moving_is_fine:
+        return True
     for version in view.versions:
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:

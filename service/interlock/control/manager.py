@@ -46,6 +46,7 @@ from interlock.control.reports import (
     Report,
     Unloaded,
 )
+from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -209,7 +210,9 @@ class Manager:
         so that the new version answers from the moment Load has returned.
         """
         units = self._hear()
-        actions = tuple(action for unit in units for action in plan(unit.aspired, unit.actual))
+        actions = tuple(
+            action for unit in units for action in plan(unit.aspired, unit.actual, alone=unit.alone)
+        )
         started = [self._mark(action) for action in actions]
         self._show(units)
         for start in started:
@@ -258,7 +261,7 @@ class Manager:
         self._aspire_to_nothing(unit)
         unit.pending = wish
         if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled, force=wish.force)
+            unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
         else:
             unit.leave(wish.gone)
         yield unit
@@ -273,6 +276,7 @@ class Manager:
         unit.pending = None
         unit.trouble = None
         unit.aspired = frozenset()
+        unit.polled = None
 
     def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
         self._answers.append((trouble.outcome, trouble.answer))
@@ -296,7 +300,9 @@ class Manager:
                 if record.phase is not Phase.PROVING:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
+                record.moved = isinstance(error, FilesMovedError)
                 self._move(unit, record, Event.FAIL, error.reason)
+                unit.fall_back()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
@@ -381,7 +387,7 @@ class Manager:
             return
         error: ServiceError | None = None
         if not is_reached(unit.aspired, unit.actual):
-            error = answers.load_failed(unit.model, unit.failures())
+            error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
 
