@@ -116,6 +116,7 @@ class ControlPlane:
         return Inspection(
             self.manager,
             read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+            poll=self.manager.peek,
             auto_complete=not repository.disable_auto_complete,
         )
 

@@ -47,7 +47,16 @@ from interlock.control.reports import (
     Unloaded,
 )
 from interlock.control.verifying import FilesMovedError
-from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
+from interlock.control.wishes import (
+    End,
+    LoadWish,
+    Polled,
+    Stop,
+    Trouble,
+    UnloadAll,
+    UnloadWish,
+    Wish,
+)
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -132,6 +141,10 @@ class Manager:
     def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
+
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
+        return self._reception.peek(model)
 
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
