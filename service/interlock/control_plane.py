@@ -61,6 +61,7 @@ class ControlPlane:
                 self._inbox,
                 self._staging,
             )
+            self.manager.follow(self._watching.ask)
 
     def open(self) -> None:
         """Clear up after servers that were killed, and make room. Raise OSError."""
@@ -104,11 +105,13 @@ class ControlPlane:
                 self._inbox.put,
                 load_threads=repository.load_thread_count,
                 retries=repository.load_retry_count,
+                drain_timeout_s=repository.drain_timeout_s,
             ),
             inbox=self._inbox,
             table=table,
             clock=monotonic,
             staging=self._staging,
+            rollback_window_s=repository.rollback_window_s,
         )
 
     def _build_inspection(self) -> Inspection:
@@ -149,6 +152,7 @@ class Watching:
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
         )
+        self.ask = self._poller.ask
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
@@ -170,11 +174,11 @@ def mode_of(repository: RepositorySettings) -> Mode:
     """Return the model control mode that is asked for."""
     match repository.control_mode:
         case ControlMode.POLL:
-            return PollMode()
+            return PollMode(repository.allow_explicit_control)
         case ControlMode.EXPLICIT:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
-            return NoneMode()
+            return NoneMode(repository.allow_explicit_control)
 
 
 def _nothing() -> None:

@@ -26,12 +26,15 @@ from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.snapshot import RepositorySnapshot
+from interlock.serving.freed import Freed
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
 from interlock.telemetry.statistics import VersionStatistics
 
 MODEL = ModelName("m")
+FREED = Freed(freed_bytes=1000, resident_bytes=5000)
+"""What every unload of a fake loader gives back."""
 
 
 def key(version: int, generation: int = 1, model: str = MODEL) -> GenerationKey:
@@ -45,6 +48,9 @@ class IdleScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError("nothing is to be run here")
+
+    def refuse(self, error: ServiceError) -> None:
+        raise AssertionError("nothing is to be refused here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
         return
@@ -78,6 +84,8 @@ class FakeRepository:
     looks: list[Look] = field(default_factory=list)
     released: list[Path] = field(default_factory=list)
     bad_files: ServiceError | None = None
+    changed: set[tuple[str, int]] = field(default_factory=set)
+    """The versions whose files are no longer those that were loaded, by model."""
     latest: int = 0
     """How many versions `poll_staged` selects, 0 for all."""
 
@@ -104,6 +112,9 @@ class FakeRepository:
         if look.config is None:
             return found
         return self._changed(found, look)
+
+    def is_unchanged(self, directory: Path, version: Version, fingerprint: str) -> bool:
+        return (directory.name, version) not in self.changed
 
     def release(self, directory: Path) -> None:
         self.released.append(directory)
@@ -176,7 +187,13 @@ class HandClock:
 class World:
     """A manager without threads: a test wishes, reports and steps."""
 
-    def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
+    def __init__(
+        self,
+        mode: Mode | None = None,
+        repository: FakeRepository | None = None,
+        *,
+        window_s: float = 0.0,
+    ) -> None:
         self.repository = repository or FakeRepository()
         self.table = ServingTable()
         self.executor = FakeExecutor(self.table)
@@ -189,6 +206,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            rollback_window_s=window_s,
         )
 
     @property
@@ -306,11 +324,12 @@ class FakeLoader:
             self.loaded.append(job.key)
         return served(job.key)
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         with self.lock:
             self.inside_at_unload.append(served.leases.count)
             self.alive.remove(served.key)
             self.unloaded.append(served.key)
+        return FREED
 
 
 def versions(*numbers: int, fingerprint: str = "a") -> Iterable[tuple[int, str]]:

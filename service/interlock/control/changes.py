@@ -59,10 +59,11 @@ class Changes:
         staging: Mapping[StagedVersion, Staging],
         *,
         duplicates: Collection[str] = (),
+        named: Collection[str] = (),
         is_same: IsSame,
         now: float,
     ) -> tuple[Order, ...]:
-        """Return what to do, by the name of the model."""
+        """Return what to do, by the name of the model; something for each of `named`."""
         by_model: dict[str, dict[int, Staging]] = {}
         for key, one in staging.items():
             by_model.setdefault(key.model, {})[key.version] = one
@@ -70,9 +71,10 @@ class Changes:
         for name in sorted({*by_model, *self._models, *duplicates}):
             model = self._models.setdefault(name, _Model())
             if name in duplicates:
-                orders += _of_duplicate(name, model)
+                orders += _of_duplicate(name, model, is_named=name in named)
             else:
-                orders += _of(name, model, by_model.get(name, {}), is_same, now)
+                is_named = name in named
+                orders += _of(name, model, by_model.get(name, {}), is_same, now, is_named=is_named)
             if not model.found and not model.is_duplicate:
                 del self._models[name]
         return tuple(orders)
@@ -95,15 +97,21 @@ class Changes:
         return set() if known is None else {one.observed for one in known.found.values()}
 
 
-def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
+def _of_duplicate(name: str, model: _Model, *, is_named: bool) -> Iterator[Order]:
     """What serves goes on; the poll says what is wrong."""
-    if not model.is_duplicate:
+    if not model.is_duplicate or is_named:
         model.is_duplicate = True
         yield Look(ModelName(name), model.found)
 
 
 def _of(
-    name: str, model: _Model, staging: Mapping[int, Staging], is_same: IsSame, now: float
+    name: str,
+    model: _Model,
+    staging: Mapping[int, Staging],
+    is_same: IsSame,
+    now: float,
+    *,
+    is_named: bool = False,
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
     found = {
@@ -119,7 +127,7 @@ def _of(
     is_new = _identities(found) != _identities(model.asked)
     if is_new:
         model.again_s = AGAIN_S
-    if is_new or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
+    if is_new or was_duplicate or is_named or (_is_due(model, now) and _is_at_rest(staging, found)):
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)

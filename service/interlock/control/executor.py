@@ -4,6 +4,7 @@ Decides nothing and keeps no record: what an action needs comes with it, what be
 goes to the manager's inbox as a `Report`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
@@ -21,9 +22,11 @@ from interlock.control.reports import (
     Unloaded,
 )
 from interlock.control.workers import Workers
-from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
+from interlock.runtime.clock import Clock, monotonic
 from interlock.runtime.threads import spawn
+from interlock.serving.freed import Freed
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 
@@ -48,7 +51,7 @@ class Loader(Protocol):
         """
         ...
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         """Give back what a version holds. Called once, when no lease is left."""
         ...
 
@@ -90,7 +93,8 @@ class _Phases:
 class ThreadExecutor:
     """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet.
 
-    A load that fails is tried again at once, `retries` times.
+    A load that fails is tried again at once, `retries` times. After `drain_timeout_s`, if
+    that is not 0, what waits inside a version that drains is refused; what runs is let finish.
     """
 
     def __init__(
@@ -100,10 +104,14 @@ class ThreadExecutor:
         *,
         load_threads: int,
         retries: int = 0,
+        drain_timeout_s: float = 0.0,
+        clock: Clock = monotonic,
     ) -> None:
         self._loader = loader
         self._report = report
         self._retries = retries
+        self._drain_timeout_s = drain_timeout_s
+        self._clock = clock
         self._ending = False
         self._loads = Workers("load", load_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
@@ -155,13 +163,22 @@ class ThreadExecutor:
             return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
 
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
-        while not served.leases.wait_empty(_DRAIN_NOTICE_S):
+        facts = {"model": key.model, "version": key.version, "generation": key.generation}
+        began = self._clock()
+        limit = began + self._drain_timeout_s if self._drain_timeout_s else math.inf
+        while not served.leases.wait_empty(min(_DRAIN_NOTICE_S, max(0.0, limit - self._clock()))):
+            if self._clock() < limit:
+                seconds = round(self._clock() - began, 1)
+                log.warning("still draining", **facts, left=served.leases.count, seconds=seconds)
+                continue
+            limit = math.inf
+            left = served.leases.count
+            served.scheduler.refuse(drained_too_long(key, self._drain_timeout_s))
             log.warning(
-                "still draining",
-                model=key.model,
-                version=key.version,
-                generation=key.generation,
-                left=served.leases.count,
+                "drain timeout has passed: refused what was waiting, what runs is let finish",
+                **facts,
+                left=left,
+                running=served.leases.count,
             )
         self._drained(key, served)
 
@@ -170,8 +187,17 @@ class ThreadExecutor:
         self.discard(key, served)
 
     def _unload(self, key: GenerationKey, served: ServedModel) -> None:
+        freed = Freed()
         try:
-            self._loader.unload(served)
+            freed = self._loader.unload(served)
         except Exception:
             log.exception("unload failed", model=key.model, version=key.version)
-        self._report(Unloaded(key))
+        self._report(Unloaded(key, freed))
+
+
+def drained_too_long(key: GenerationKey, timeout_s: float) -> UnavailableError:
+    """Return what a request hears that still waited when its version's time was over."""
+    return UnavailableError(
+        f"version {key.version} of model '{key.model}' was taken down, and the request had not "
+        f"begun to run within its drain timeout of {timeout_s:g} s; send it again"
+    )

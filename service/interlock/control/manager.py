@@ -9,6 +9,7 @@ own threads before a wish is ready is `reception`'s.
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 
 import structlog
@@ -22,20 +23,22 @@ from interlock.control.actions import (
     Forget,
     Load,
     Show,
+    StandBy,
     Withdraw,
 )
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.holds import Hold, HoldKind, identities
 from interlock.control.inbox import Inbox
 from interlock.control.index import Listing, ModelView, StagingBoard, index_entries, strictly_ready
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
 from interlock.control.modes import Mode
-from interlock.control.planner import is_reached, is_settled, plan
+from interlock.control.planner import is_reached, is_settled
 from interlock.control.polling import Repository
-from interlock.control.reception import Reception
+from interlock.control.reception import Follow, Reception
 from interlock.control.records import Record, Unit
 from interlock.control.reports import (
     Drained,
@@ -51,12 +54,15 @@ from interlock.control.wishes import (
     End,
     LoadWish,
     Polled,
+    ReleaseWish,
+    RollbackWish,
     Stop,
     Trouble,
     UnloadAll,
     UnloadWish,
     Wish,
 )
+from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -72,6 +78,7 @@ Listener = Callable[[], None]
 _EVENTS: Mapping[type[Action], Event] = {
     Load: Event.LOAD,
     Show: Event.SHOW,
+    StandBy: Event.STAND_BY,
     Withdraw: Event.WITHDRAW,
     Discard: Event.DISCARD,
     Drop: Event.DROP,
@@ -100,20 +107,23 @@ class Manager:
         table: ServingTable,
         clock: Clock,
         staging: StagingBoard | None = None,
+        rollback_window_s: float = 0.0,
     ) -> None:
         self._staging = staging or StagingBoard()
         self._executor = executor
         self._inbox = inbox
         self._table = table
         self._clock = clock
+        self._rollback_window_s = rollback_window_s
         self._reception = Reception(
-            repository=repository, mode=mode, hand_over=inbox.put, clock=clock
+            repository=repository, mode=mode, hand_over=inbox.put, view=self.view, clock=clock
         )
         self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
         self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
+        self._due: dict[ModelName, float] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
         self._moves: list[Transition] = []
         self._farewell: Future[None] | None = None
@@ -138,9 +148,24 @@ class Manager:
         """
         self._reception.load(model, parameters)
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Unload every version and return when none is READY; a model not known is fine."""
-        self._reception.unload(model, parameters)
+    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+        """Unload every version and return when none is READY; a model not known is fine.
+
+        With `wait` return how many bytes that gave back.
+        """
+        return self._reception.unload(model, parameters)
+
+    def roll_back(self, model: str, version: int | None) -> RolledBack:
+        """Serve again what served before, and hold that; see `Reception.roll_back`."""
+        return self._reception.roll_back(model, version)
+
+    def release(self, model: str) -> None:
+        """End the hold on a model; see `Reception.release`."""
+        self._reception.release(model)
+
+    def follow(self, ask: Follow) -> None:
+        """Let loads by name go through whoever follows the repositories; before `start`."""
+        self._reception.follow(ask)
 
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
@@ -216,8 +241,13 @@ class Manager:
     def run(self) -> None:
         """Step whenever there is something to hear, until `close`."""
         while not self._ended:
-            self._inbox.wait()
+            due = self.due()
+            self._inbox.wait(None if due is None else max(0.0, due - self._clock()))
             self.step()
+
+    def due(self) -> float | None:
+        """Return when to step though nothing has arrived (monotonic); the stepping thread's."""
+        return min(self._due.values(), default=None)
 
     def step(self) -> tuple[Action, ...]:
         """Do one round and return the actions it started.
@@ -227,9 +257,8 @@ class Manager:
         so that the new version answers from the moment Load has returned.
         """
         units = self._hear()
-        actions = tuple(
-            action for unit in units for action in plan(unit.aspired, unit.actual, alone=unit.alone)
-        )
+        now = self._clock()
+        actions = tuple(action for unit in units for action in unit.plan(now))
         started = [self._mark(action) for action in actions]
         self._show(units)
         for start in started:
@@ -240,6 +269,7 @@ class Manager:
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)
+        self._note_due(units)
         return actions
 
     def _hear(self) -> tuple[Unit, ...]:
@@ -250,12 +280,16 @@ class Manager:
                 touched.update((unit.model, unit) for unit in self._take_in(message))
             except Exception:  # what one message breaks is no reason to be deaf to the others
                 log.exception("message not taken in", message=message)
+        now = self._clock()
+        touched.update((name, self._units[name]) for name, due in self._due.items() if due <= now)
         return tuple(touched.values())
 
     def _take_in(self, message: Message) -> Iterator[Unit]:
         match message:
-            case LoadWish() | UnloadWish():
+            case LoadWish() | UnloadWish() | RollbackWish():
                 yield from self._take_in_wish(message)
+            case ReleaseWish():
+                yield from self._take_in_release(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
             case Stop():
@@ -270,18 +304,72 @@ class Manager:
             case _:
                 yield self._take_in_report(message)
 
-    def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
+    def _take_in_wish(self, wish: LoadWish | UnloadWish | RollbackWish) -> Iterator[Unit]:
         if self._stopping:
             self._answers.append((wish.outcome, UnavailableError("Server is stopping")))
             return
-        unit = self._units.setdefault(wish.model, Unit(wish.model))
+        is_known = wish.model in self._units
+        unit = self._unit(wish.model)
+        yield unit
+        if not self._is_heard(unit, wish):
+            self._answers.append((wish.outcome, None))
+            return
         self._aspire_to_nothing(unit)
         unit.pending = wish
-        if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
-        else:
-            unit.leave(wish.gone)
-        yield unit
+        match wish:
+            case LoadWish():
+                unit.aspire(wish.polled, alone=wish.alone, force=wish.force, again=wish.again)
+            case RollbackWish(contents=contents):
+                versions = tuple(content.version for content in contents)
+                self._hold(unit, HoldKind.ROLLBACK, versions)
+                unit.go_back(contents)
+            case UnloadWish(hold=hold):
+                unit.begin_change()
+                unit.leave(wish.gone)
+                # Anybody may ask for any name; what does not exist leaves no trace.
+                if hold and is_known:
+                    self._hold(unit, HoldKind.UNLOAD)
+
+    def _unit(self, model: ModelName) -> Unit:
+        unit = self._units.get(model)
+        if unit is None:
+            unit = self._units[model] = Unit(model, window_s=self._rollback_window_s)
+        return unit
+
+    def _is_heard(self, unit: Unit, wish: LoadWish | UnloadWish | RollbackWish) -> bool:
+        """Take in what the repository has; whether no hold stands against the wish."""
+        if isinstance(wish, LoadWish) and wish.follows:
+            unit.followed = wish.polled
+        hold = unit.hold
+        if hold is None:
+            return True
+        match wish:
+            case LoadWish(follows=True, polled=polled) if hold.outlasts(polled):
+                return False
+            case LoadWish(follows=follows):
+                self._end_hold(unit, "its content has changed" if follows else "a load names it")
+            case UnloadWish() if hold.kind is HoldKind.ROLLBACK:
+                self._end_hold(unit, "it is unloaded")
+        return True
+
+    def _hold(self, unit: Unit, kind: HoldKind, versions: tuple[Version, ...] = ()) -> None:
+        unit.hold = Hold(kind, versions, identities(unit.followed))
+        log.warning(
+            "model held, until this process ends at the latest",
+            model=unit.model,
+            reason=unit.hold.reason,
+        )
+
+    def _end_hold(self, unit: Unit, why: str) -> None:
+        unit.hold = None
+        log.info("model no longer held", model=unit.model, reason=why)
+
+    def _take_in_release(self, release: ReleaseWish) -> Iterator[Unit]:
+        self._answers.append((release.outcome, None))
+        unit = self._units.get(release.model)
+        if unit is not None and unit.hold is not None:
+            self._end_hold(unit, "released on request")
+            yield unit
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
         """Let go of what was aspired; who waits for it hears that it will not come."""
@@ -290,6 +378,8 @@ class Manager:
                 self._answers.append((outcome, answers.load_failed(unit.model, ())))
             case UnloadWish(outcome=outcome):
                 self._answers.append((outcome, answers.unload_failed(unit.model, unit.ready())))
+            case RollbackWish(outcome=outcome):
+                self._answers.append((outcome, answers.rollback_overtaken(unit.model)))
         unit.pending = None
         unit.trouble = None
         unit.aspired = frozenset()
@@ -302,7 +392,7 @@ class Manager:
             if trouble.is_unknown:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 return
-            unit = self._units[trouble.model] = Unit(trouble.model)
+            unit = self._unit(trouble.model)
         unit.trouble = trouble
         yield unit
 
@@ -320,13 +410,29 @@ class Manager:
                 record.moved = isinstance(error, FilesMovedError)
                 self._move(unit, record, Event.FAIL, error.reason)
                 unit.fall_back()
+                unit.restore()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
-            case Unloaded():
-                self._move(unit, record, Event.UNLOADED, "unloaded")
+            case Unloaded(freed=freed):
+                unit.gave_back(report.key, freed.freed_bytes)
+                self._move(unit, record, Event.UNLOADED, "unloaded", **asdict(freed))
+        self._give_up_way_back(unit)
         return unit
+
+    def _give_up_way_back(self, unit: Unit) -> None:
+        """Where a rollback has failed, go on with what serves, and hold nothing."""
+        wish = unit.pending
+        if not isinstance(wish, RollbackWish) or is_reached(unit.aspired, unit.actual):
+            return
+        if is_settled(unit.aspired, unit.actual):
+            self._answers.append(
+                (wish.outcome, answers.rollback_failed(unit.model, unit.failures()))
+            )
+            unit.pending = None
+            unit.stay()
+            self._end_hold(unit, "the way back failed")
 
     def _mark(self, action: Action) -> Callable[[], None]:
         """Write down that the action has begun; return what begins it."""
@@ -348,7 +454,7 @@ class Manager:
                 return partial(self._executor.discard, record.key, record.built)
         return _nothing
 
-    def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
+    def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
         key = moved.key
@@ -363,6 +469,7 @@ class Manager:
             generation=key.generation,
             reason=reason,
             **{"from": moved.before.value, "to": moved.after.value},
+            **facts,
         )
 
     def _show(self, units: Iterable[Unit]) -> None:
@@ -386,7 +493,6 @@ class Manager:
         """Answer whoever waited for what has now ended, then call the listeners."""
         for unit in units:
             self._settle(unit)
-            self._answers += [(gone, None) for gone in unit.take_gone()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None
@@ -396,6 +502,9 @@ class Manager:
                 outcome.set_result(None)
             else:
                 outcome.set_exception(error)
+        for unit in units:
+            for leaving in unit.take_gone():
+                leaving.gone.set_result(leaving.freed_bytes)
         if units:
             self._notify()
 
@@ -407,6 +516,14 @@ class Manager:
             error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
+
+    def _note_due(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            due = unit.due()
+            if due is None or unit.is_empty:
+                self._due.pop(unit.model, None)
+            else:
+                self._due[unit.model] = due
 
     def _notify(self) -> None:
         for listener in self._listeners:

@@ -6,10 +6,12 @@ the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from interlock.control.actions import Action
+from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lifecycle import (
     ON_THE_WAY,
@@ -20,7 +22,16 @@ from interlock.control.lifecycle import (
     advance,
     readiness_of,
 )
-from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
+from interlock.control.planner import Window, plan
+from interlock.control.rollback import Content, Past
+from interlock.control.wishes import (
+    Candidate,
+    LoadWish,
+    Polled,
+    RollbackWish,
+    Trouble,
+    UnloadWish,
+)
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
 from interlock.serving.load_job import LoadJob
@@ -30,7 +41,7 @@ from interlock.serving.table import ModelEntry
 STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
-KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY, Phase.STANDBY}
 """The phases in which a generation goes on where a load finds the same content."""
 
 
@@ -41,7 +52,7 @@ class Record:
     `served` is set from the moment it has been built until it has been unloaded. `reason`
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
-    nothing of their content.
+    nothing of their content. `standby_until` is the end of its rollback window.
     """
 
     job: LoadJob
@@ -52,6 +63,12 @@ class Record:
     served: ServedModel | None = None
     last_move: Transition | None = None
     moved: bool = False
+    standby_until: float | None = None
+
+    @property
+    def content(self) -> Content:
+        """What loading it again takes."""
+        return Content(self.job, self.fingerprint, self.origin)
 
     @property
     def key(self) -> GenerationKey:
@@ -90,12 +107,13 @@ class Record:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaving:
     """What was there when an unload was asked for, and who waits until it is gone."""
 
     keys: frozenset[GenerationKey]
-    gone: "Future[None]"
+    gone: "Future[int]"
+    freed_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -103,18 +121,29 @@ class Unit:
     """What must change together: one model, as long as there are no ensembles.
 
     `pending` is the wish that waits to hear how it ended. `alone` says that each version
-    stands for itself, and `polled` is then what was asked for.
+    stands for itself, and `polled` is then what was asked for. `followed` is what the
+    repository had when whoever follows it last said so.
+
+    What is replaced stands by for `window_s`, unless it must go before its successor is
+    built: `room_first`. `recent` stand by since the present wish.
     """
 
     model: ModelName
     aspired: frozenset[GenerationKey] = frozenset()
     records: dict[GenerationKey, Record] = field(default_factory=dict)
     stories: dict[Version, tuple[Transition, ...]] = field(default_factory=dict)
-    pending: LoadWish | UnloadWish | None = None
+    pending: LoadWish | UnloadWish | RollbackWish | None = None
     trouble: Trouble | None = None
     leaving: list[Leaving] = field(default_factory=list)
     alone: bool = False
     polled: Polled | None = None
+    followed: Polled | None = None
+    hold: Hold | None = None
+    past: Past = field(default_factory=Past)
+    window_s: float = 0.0
+    room_first: bool = False
+    recent: set[GenerationKey] = field(default_factory=set)
+    _has_changed: bool = False
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -131,7 +160,28 @@ class Unit:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember of the model."""
-        return not self.records and self.trouble is None
+        return not self.records and self.trouble is None and self.hold is None
+
+    def plan(self, now: float) -> tuple[Action, ...]:
+        """Return what to do next for the model."""
+        return plan(
+            self.aspired,
+            self.actual,
+            alone=self.alone,
+            window=self.window(now),
+            room_first=self.room_first,
+        )
+
+    def window(self, now: float) -> Window | None:
+        """Return what stands by, `None` where nothing ever does."""
+        if not self.window_s or self.room_first:
+            return None
+        over = {key for key, until in self._standbys() if until <= now}
+        return Window(frozenset(self.recent), frozenset(over))
+
+    def due(self) -> float | None:
+        """Return when there is something to do though nothing happens, monotonic."""
+        return min((until for _, until in self._standbys()), default=None)
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -150,17 +200,21 @@ class Unit:
         """Whether files changed under the load of an aspired version."""
         return any(self.records[key].moved for key in self.aspired)
 
-    def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
+    def aspire(
+        self, polled: Polled, *, alone: bool = False, force: bool = False, again: bool = False
+    ) -> None:
         """Aspire to exactly these versions.
 
-        A generation with the same content that serves, or is on its way to, is kept, and
-        one that failed where each stands alone, unless `force` is set; for anything else a
-        new generation begins.
+        A generation with the same content that is loaded, or is on its way to be, is kept,
+        unless `force` is set, and one that failed where each stands alone, unless `again`
+        is; for anything else a new generation begins.
         """
+        self.begin_change()
         self.alone = alone
         self.polled = polled
+        self.room_first = polled.config.swaps_room_first
         self.aspired = frozenset(
-            self._begin(candidate) if force else self._key_of(candidate)
+            self._begin(candidate) if force else self._key_of(candidate, again=again)
             for candidate in polled.candidates
         )
         self.fall_back()
@@ -182,6 +236,37 @@ class Unit:
             self.aspired |= {key}
             lacking -= not self._is_lost(key)
 
+    def go_back(self, contents: tuple[Content, ...]) -> None:
+        """Aspire to what has served before."""
+        self.begin_change()
+        self.alone = False
+        self.polled = None
+        self.room_first = any(content.job.config.swaps_room_first for content in contents)
+        self.aspired = frozenset(map(self._key_of_content, contents))
+
+    def stay(self) -> None:
+        """Aspire to what serves: the way back did not lead there."""
+        if ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+            self.aspired = frozenset(ready)
+
+    def restore(self) -> None:
+        """Aspire to what made room, where nothing that it made room for came to serve."""
+        actual = self.actual
+        if not self.room_first or not ON_THE_WAY.isdisjoint(actual[key] for key in self.aspired):
+            return
+        if any(phase is Phase.READY for phase in actual.values()):
+            return
+        if lost := [content for content in self.past.former if self._may_return(content)]:
+            # What failed stays aspired, for its reason; what was built goes, all or nothing.
+            failed = {key for key in self.aspired if self.records[key].phase is Phase.FAILED}
+            self.aspired = frozenset(failed | {self._begin_again(content) for content in lost})
+            self.alone = True
+
+    def begin_change(self) -> None:
+        """Hear that something else is wished for from here on."""
+        self.recent.clear()
+        self._has_changed = False
+
     def move(self, record: Record, event: Event, reason: str, now: float) -> Transition:
         """Take one step of the lifecycle; the only place where a phase is assigned."""
         before = record.phase
@@ -189,20 +274,31 @@ class Unit:
         if record.phase in OVER:
             record.reason = reason if record.phase is Phase.FAILED else UNLOADED
             record.served = None
+        if Phase.READY in {before, record.phase}:
+            self._remember(record)
+        if record.phase is Phase.STANDBY:
+            record.standby_until = now + self.window_s
+            self.recent.add(record.key)
         transition = Transition(record.key, before, record.phase, reason, now)
         record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
 
-    def leave(self, gone: "Future[None]") -> None:
+    def leave(self, gone: "Future[int]") -> None:
         """Remember who waits until what is there now is gone."""
         self.leaving.append(Leaving(frozenset(self.records), gone))
 
-    def take_gone(self) -> "list[Future[None]]":
+    def gave_back(self, key: GenerationKey, freed_bytes: int) -> None:
+        """Count what a generation gave back, for those who wait for that."""
+        for one in self.leaving:
+            if key in one.keys:
+                one.freed_bytes += freed_bytes
+
+    def take_gone(self) -> list[Leaving]:
         """Return those whose wait is over, each once."""
         alive = {key for key, record in self.records.items() if record.phase not in OVER}
-        over = [one.gone for one in self.leaving if not one.keys & alive]
+        over = [one for one in self.leaving if not one.keys & alive]
         self.leaving = [one for one in self.leaving if one.keys & alive]
         return over
 
@@ -213,6 +309,8 @@ class Unit:
             for record in self.records.values()
             if record.phase not in OVER
         }
+        if self.room_first and self.aspired:  # it may have to come back
+            used |= {content.directory for content in self.past.former}
         free, self._directories = self._directories - used, self._directories & used
         return free
 
@@ -230,6 +328,9 @@ class Unit:
             alone=self.alone,
             stories=dict(self.stories),
             generations=tuple(self.records[key].view() for key in sorted(self.records)),
+            hold=self.hold,
+            past=self.past,
+            window=Window(frozenset(self.recent)) if self.window_s else None,
         )
 
     def entry(self) -> ModelEntry:
@@ -252,13 +353,13 @@ class Unit:
             record.phase is Phase.READY for record in self._generations_of(key.version)
         )
 
-    def _key_of(self, candidate: Candidate) -> GenerationKey:
-        return self._kept(candidate) or self._begin(candidate)
+    def _key_of(self, candidate: Candidate, *, again: bool = False) -> GenerationKey:
+        return self._kept(candidate, again=again) or self._begin(candidate)
 
-    def _kept(self, candidate: Candidate) -> GenerationKey | None:
+    def _kept(self, candidate: Candidate, *, again: bool = False) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                record.phase in KEPT or self._is_quarantined(record)
+                record.phase in KEPT or (not again and self._is_quarantined(record))
             ):
                 return record.key
         return None
@@ -270,21 +371,61 @@ class Unit:
         polled = self.polled
         if polled is None:
             raise LookupError(f"nothing of {self.model} has been polled")
-        number = self._generations.get(candidate.version, 0) + 1
-        self._generations[candidate.version] = number
-        key = GenerationKey(self.model, candidate.version, Generation(number))
-        self._directories.add(polled.directory)
-        self.records[key] = Record(
-            LoadJob(
-                key=key,
-                config=polled.config,
-                model_directory=polled.directory,
-                fingerprint=candidate.observed,
-            ),
-            candidate.fingerprint,
-            polled.origin,
+        job = LoadJob(
+            key=self._next_key(candidate.version),
+            config=polled.config,
+            model_directory=polled.directory,
+            fingerprint=candidate.observed,
         )
-        return key
+        return self._add(Record(job, candidate.fingerprint, polled.origin))
+
+    def _begin_again(self, content: Content) -> GenerationKey:
+        job = replace(content.job, key=self._next_key(content.version))
+        return self._add(Record(job, content.fingerprint, content.origin))
+
+    def _next_key(self, version: Version) -> GenerationKey:
+        number = self._generations.get(version, 0) + 1
+        self._generations[version] = number
+        return GenerationKey(self.model, version, Generation(number))
+
+    def _add(self, record: Record) -> GenerationKey:
+        self._directories.add(record.job.model_directory)
+        self.records[record.key] = record
+        return record.key
+
+    def _key_of_content(self, content: Content) -> GenerationKey:
+        """Return what of a content is loaded, or a new generation of it."""
+        record = self.records.get(content.key)
+        if record is not None and record.phase in KEPT:
+            return record.key
+        as_candidate = Candidate(content.version, content.fingerprint)
+        return self._kept(as_candidate) or self._begin_again(content)
+
+    def _may_return(self, content: Content) -> bool:
+        """Whether a content can still be there, and has not failed to come back."""
+        for record in self._generations_of(content.version):
+            if record.phase is Phase.FAILED:
+                is_same = record.fingerprint == content.fingerprint
+                if is_same or record.job.model_directory == content.directory:
+                    return False
+        return True
+
+    def _remember(self, record: Record) -> None:
+        """Write down what serves, and what did before the present wish."""
+        if not self._has_changed:
+            self._has_changed = True
+            self.past = self.past.at_a_change()
+        if record.phase is Phase.READY:
+            self.past = self.past.shown(record.content)
+        else:
+            self.past = self.past.gone(record.key)
+
+    def _standbys(self) -> Iterator[tuple[GenerationKey, float]]:
+        """Yield what stands by and nobody asks for, and until when."""
+        for key, record in self.records.items():
+            until = record.standby_until
+            if record.phase is Phase.STANDBY and until is not None and key not in self.aspired:
+                yield key, until
 
     def _generations_of(self, version: Version) -> list[Record]:
         """Return the records of one version, newest first."""

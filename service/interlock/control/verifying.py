@@ -9,6 +9,7 @@ import structlog
 from interlock.control.executor import Loader
 from interlock.domain.errors import UnavailableError
 from interlock.repository.fingerprint import Fingerprint, fingerprint
+from interlock.serving.freed import Freed
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 
@@ -45,8 +46,8 @@ class VerifyingLoader:
             raise
         return served
 
-    def unload(self, served: ServedModel) -> None:
-        self.inside.unload(served)
+    def unload(self, served: ServedModel) -> Freed:
+        return self.inside.unload(served)
 
     def _check(self, job: LoadJob, when: str) -> None:
         if not job.fingerprint:

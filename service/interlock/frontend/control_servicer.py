@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from interlock.domain.errors import NotFoundError
+from interlock.domain.errors import InvalidRequestError, NotFoundError
 from interlock.domain.transition import Transition
 from interlock.frontend.control_codec import (
     encode_description,
     encode_move,
+    encode_plan,
     encode_snapshot,
-    encode_step,
 )
 from interlock.frontend.gate import Category, Gate
 from interlock.frontend.pools import Pools
-from interlock.frontend.ports import ModelInspection
+from interlock.frontend.ports import ModelInspection, ModelRollback
 from interlock.frontend.rpc import Guard, Service
 from interlock.frontend.subscribers import Subscribers
 from interlock.pb import control_pb2 as pb
@@ -29,7 +29,7 @@ _CATEGORY: Final[Category] = "model-repository"
 
 
 class ControlServicer:
-    """One short method per RPC, any thread; only `describe` and `plan` block.
+    """One short method per RPC, any thread; `describe`, `plan` and `rollback` block.
 
     `watches` are the streams. `zero` is the time of day from which the moments of the models'
     moves count.
@@ -39,12 +39,14 @@ class ControlServicer:
         self,
         *,
         inspection: ModelInspection,
+        rollback: ModelRollback,
         gate: Gate,
         subscribe: Callable[[Callable[[], None]], Callable[[], None]],
         clock: Clock,
         zero: datetime,
     ) -> None:
         self._inspection = inspection
+        self._rollback = rollback
         self._gate = gate
         self._zero = zero
         self.watches = Subscribers("control-watch", subscribe=subscribe, clock=clock)
@@ -79,7 +81,22 @@ class ControlServicer:
 
     def plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
         self._gate.check_started()
-        return pb.PlanResponse(steps=map(encode_step, self._inspection.plan(request.model)))
+        return encode_plan(self._inspection.plan(request.model))
+
+    def rollback(self, request: pb.RollbackRequest) -> pb.RollbackResponse:
+        self._gate.check_started()
+        version = parse_version(request.version)
+        if request.release:
+            if version != LATEST:
+                raise InvalidRequestError(
+                    "a release ends the hold on the whole model and takes no version"
+                )
+            self._rollback.release(request.model)
+            return pb.RollbackResponse()
+        done = self._rollback.roll_back(request.model, None if version == LATEST else version)
+        return pb.RollbackResponse(
+            versions=map(str, done.versions), was_warm=done.was_warm, hold=done.hold
+        )
 
     def service(self, guard: Guard, pools: Pools) -> Service:
         return Service(
@@ -109,6 +126,12 @@ class ControlServicer:
                     request=pb.PlanRequest,
                     category=_CATEGORY,
                     pool=pools.inspection,
+                ),
+                "Rollback": guard.unary(
+                    self.rollback,
+                    request=pb.RollbackRequest,
+                    category=_CATEGORY,
+                    pool=pools.repository,
                 ),
             },
         )

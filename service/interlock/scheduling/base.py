@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from interlock.domain.errors import ServiceError
 from interlock.domain.request import InferRequest
 
 
@@ -19,6 +20,10 @@ class Scheduler(Protocol):
     @property
     def pending(self) -> int:
         """How many requests wait for an instance."""
+        ...
+
+    def refuse(self, error: ServiceError) -> None:
+        """Fail what waits, and whatever still comes; what runs goes on. Never blocks."""
         ...
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:

@@ -72,7 +72,8 @@ class DirectScheduler:
         self._now_ns = now_ns
         # None ends the thread that takes it.
         self._queue: SimpleQueue[InferRequest | None] = SimpleQueue()
-        self._stopped = False
+        # What is still enqueued hears this; None while requests run.
+        self._refusal: ServiceError | None = None
         # Guards `_held`, which is None once the hold is off.
         self._hold_lock = Lock()
         self._hold = hold
@@ -94,8 +95,14 @@ class DirectScheduler:
             self._keep(request)
         # Looked at after the put, and set before the queue is emptied for the last time:
         # whichever comes second fails the request.
-        if self._stopped:
-            self._refuse_queued(UnavailableError(STOPPING))
+        if (refusal := self._refusal) is not None:
+            self._refuse_queued(refusal)
+
+    def refuse(self, error: ServiceError) -> None:
+        self._refusal = error
+        for request in self._take_held():
+            self._refuse(request, error)
+        self._refuse_queued(error)
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
         held = self._take_held()
@@ -111,8 +118,8 @@ class DirectScheduler:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
-        self._stopped = True
-        self._refuse_queued(UnavailableError(STOPPING))
+        self._refusal = UnavailableError(STOPPING)
+        self._refuse_queued(self._refusal)
 
     def _keep(self, request: InferRequest) -> None:
         """Hold a request back; let all go once there are enough of them."""
@@ -136,8 +143,11 @@ class DirectScheduler:
                 request = self._queue.get_nowait()
             except Empty:
                 return
-            if request is not None:
-                self._refuse(request, error)
+            if request is None:
+                # The end of a thread, which it has yet to find.
+                self._queue.put(None)
+                return
+            self._refuse(request, error)
 
     def _refuse(self, request: InferRequest, error: ServiceError) -> None:
         self._statistics.record_failure(self._now_ns() - request.received_ns)

@@ -18,19 +18,26 @@ from interlock.control.reports import (
     Unloaded,
 )
 from interlock.domain.config import ModelConfig
-from interlock.domain.errors import InternalError, UnavailableError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
+from interlock.runtime.clock import Clock, monotonic
 from interlock.serving.lease import LeaseCount
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
-from tests.support.control import MODEL, FakeLoader, key, served
+from tests.support.control import FREED, MODEL, FakeLoader, HandClock, IdleScheduler, key, served
 
 
 class Office:
     """An executor with a fake loader, and the reports that have come in."""
 
     def __init__(
-        self, *, load_threads: int = 2, retries: int = 0, loader: FakeLoader | None = None
+        self,
+        *,
+        load_threads: int = 2,
+        retries: int = 0,
+        loader: FakeLoader | None = None,
+        drain_timeout_s: float = 0.0,
+        clock: Clock = monotonic,
     ) -> None:
         self.loader = loader or FakeLoader()
         self.reports: queue.Queue[Report] = queue.Queue()
@@ -39,6 +46,8 @@ class Office:
             self.reports.put,
             load_threads=load_threads,
             retries=retries,
+            drain_timeout_s=drain_timeout_s,
+            clock=clock,
         )
 
     def load(self, of: GenerationKey) -> None:
@@ -132,7 +141,7 @@ def test_what_nobody_is_inside_drains_at_once() -> None:
 
     office.executor.withdraw(key(1), model)
 
-    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1), FREED)]
     assert office.loader.unloaded == [key(1)]
 
 
@@ -147,27 +156,40 @@ def test_nothing_is_unloaded_while_somebody_is_inside() -> None:
     assert office.loader.unloaded == []
     model.leases.give_back()
 
-    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1), FREED)]
     assert office.loader.inside_at_unload == [0]
 
 
 class Lingering(LeaseCount):
-    """Leases of which one is given back just after the second look."""
+    """Leases of which one is given back just after some looks, at whose times the clock shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HandClock, *, looks: int) -> None:
         super().__init__()
         self.take()
-        self.looks = 0
+        self.clock = clock
+        self.left = looks
 
     def wait_empty(self, timeout_s: float | None) -> bool:
-        self.looks += 1
-        return self.looks > 2
+        self.clock.now += timeout_s or 0.0
+        self.left -= 1
+        return self.left < 0
+
+
+class Refusing(IdleScheduler):
+    """Remembers what it was told to refuse with."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def refuse(self, error: ServiceError) -> None:
+        self.refused.append(str(error))
 
 
 def test_a_drain_that_takes_long_says_how_many_are_left() -> None:
-    office = Office()
+    clock = HandClock()
+    office = Office(clock=clock)
     model = office.loaded(key(1))
-    model.leases = Lingering()
+    model.leases = Lingering(clock, looks=2)
     with capture_logs() as lines:
         office.executor.withdraw(key(1), model)
         assert office.next() == Drained(key(1))
@@ -179,7 +201,31 @@ def test_a_drain_that_takes_long_says_how_many_are_left() -> None:
         "version": 1,
         "generation": 1,
         "left": 1,
+        "seconds": 10.0,
     }
+
+
+def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_waited_for() -> None:
+    clock = HandClock()
+    office = Office(clock=clock, drain_timeout_s=15)
+    model = office.loaded(key(1))
+    model.scheduler = scheduler = Refusing()
+    model.leases = Lingering(clock, looks=4)
+    with capture_logs() as lines:
+        office.executor.withdraw(key(1), model)
+        assert office.next() == Drained(key(1))
+
+    assert scheduler.refused == [
+        "version 1 of model 'm' was taken down, and the request had not begun to run within its "
+        "drain timeout of 15 s; send it again"
+    ]
+    assert [line["event"] for line in lines] == [
+        "still draining",
+        "drain timeout has passed: refused what was waiting, what runs is let finish",
+        "still draining",
+    ]
+    assert lines[1]["left"] == 1
+    assert clock.now == 100.0 + 10 + 5 + 10 + 10
 
 
 def test_what_was_never_shown_is_taken_apart() -> None:
@@ -188,7 +234,7 @@ def test_what_was_never_shown_is_taken_apart() -> None:
 
     office.executor.discard(key(1), model)
 
-    assert office.next() == Unloaded(key(1))
+    assert office.next() == Unloaded(key(1), FREED)
     assert not model.leases.take()
 
 

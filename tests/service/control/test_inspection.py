@@ -182,7 +182,7 @@ def test_news_are_those_of_the_manager(disk: Disk) -> None:
 def test_a_plan_is_that_of_what_the_repository_has(disk: Disk) -> None:
     disk.world.repository.put((1, "a"))
 
-    (step,) = disk.inspection().plan(MODEL)
+    (step,) = disk.inspection().plan(MODEL).steps
 
     assert (step.key, step.effect) == (key(1), Effect.LOAD)
     assert disk.world.manager.step() == ()

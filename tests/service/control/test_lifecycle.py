@@ -62,8 +62,14 @@ def test_the_way_of_a_version_that_serves() -> None:
     ]
 
 
-def test_what_serves_can_only_drain() -> None:
-    assert [event for phase, event in TRANSITIONS if phase is Phase.READY] == [Event.WITHDRAW]
+def test_what_serves_can_only_drain_or_stand_by() -> None:
+    from_ready = {event for phase, event in TRANSITIONS if phase is Phase.READY}
+    assert from_ready == {Event.WITHDRAW, Event.STAND_BY}
+
+
+def test_what_stands_by_serves_again_or_drains() -> None:
+    from_standby = {event for phase, event in TRANSITIONS if phase is Phase.STANDBY}
+    assert from_standby == {Event.WITHDRAW, Event.SHOW}
 
 
 def test_every_phase_short_of_ready_can_fail_once_it_was_touched() -> None:

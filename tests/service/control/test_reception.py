@@ -110,7 +110,11 @@ def test_mode_none_refuses_load_and_unload(verb: str) -> None:
     with pytest.raises(UnavailableError) as caught:
         manager.load("m", {"config": "{}"}) if verb == "load" else manager.unload("m", {})
 
-    assert str(caught.value) == "explicit model load / unload is not allowed if polling is enabled"
+    assert str(caught.value) == (
+        "explicit model load / unload is not allowed if polling is enabled: the model control mode "
+        "is none; start the server with --model-control-mode=explicit, or with "
+        "--allow-explicit-control"
+    )
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
