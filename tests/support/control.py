@@ -269,7 +269,7 @@ class World:
 
     def unloads(self, unloaded: GenerationKey) -> None:
         del self.executor.unloading[unloaded]
-        self.inbox.put(Unloaded(unloaded))
+        self.inbox.put(Unloaded(unloaded, FREED))
         self.manager.step()
 
     def serve(self, *candidates: tuple[int, str], model: str = MODEL) -> None:

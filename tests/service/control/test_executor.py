@@ -215,10 +215,11 @@ def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_waited_f
         office.executor.withdraw(key(1), model)
         assert office.next() == Drained(key(1))
 
-    assert scheduler.refused == [
+    (told,) = scheduler.refused
+    assert told == (
         "version 1 of model 'm' was taken down, and the request had not begun to run within its "
         "drain timeout of 15 s; send it again"
-    ]
+    )
     assert [line["event"] for line in lines] == [
         "still draining",
         "drain timeout has passed: refused what was waiting, what runs is let finish",

@@ -13,8 +13,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from interlock.control.holds import HoldKind
 from interlock.control.lifecycle import Event, Phase
-from interlock.control.planner import plan
+from interlock.control.records import Unit
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -23,15 +24,18 @@ from interlock.control.reports import (
     Progress,
     Unloaded,
 )
-from interlock.control.wishes import LoadWish, UnloadAll, UnloadWish
+from interlock.control.rollback import Past, target_of
+from interlock.control.wishes import LoadWish, ReleaseWish, RollbackWish, UnloadAll, UnloadWish
+from interlock.domain.config import SWAP_POLICY, ModelConfig
 from interlock.domain.errors import InternalError, ServiceError
-from interlock.domain.ids import GenerationKey, ModelName
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.served_model import ServedModel
 from tests.support.control import World, polled, served
 
 models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
+WINDOW_S = 5.0
 
 
 class Reconciling(RuleBasedStateMachine):
@@ -41,36 +45,76 @@ class Reconciling(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(window_s=WINDOW_S)
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
-        self.wishes: list[LoadWish | UnloadWish] = []
+        self.wishes: list[LoadWish | UnloadWish | RollbackWish | ReleaseWish] = []
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
-    @rule(model=models, content=contents)
-    def wish(self, model: str, content: Mapping[int, str]) -> None:
-        wish = LoadWish(polled(*content.items(), model=model))
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+    @rule(model=models, content=contents, room_first=st.booleans())
+    def wish(self, model: str, content: Mapping[int, str], room_first: bool) -> None:
+        policy = {SWAP_POLICY: "resource_preserving"} if room_first else {}
+        config = ModelConfig(model, parameters=policy)
+        self._put(LoadWish(replace(polled(*content.items(), model=model), config=config)))
 
-    @rule(model=models, content=contents, fallback=contents)
+    @rule(
+        model=models,
+        content=contents,
+        fallback=contents,
+        follows=st.booleans(),
+        again=st.booleans(),
+    )
     def wish_for_each_alone(
-        self, model: str, content: Mapping[int, str], fallback: Mapping[int, str]
+        self,
+        model: str,
+        content: Mapping[int, str],
+        fallback: Mapping[int, str],
+        follows: bool,
+        again: bool,
     ) -> None:
         rest = [(version, of) for version, of in fallback.items() if version not in content]
         found = polled(*content.items(), model=model)
         fallbacks = polled(*sorted(rest, reverse=True), model=model).candidates
-        wish = LoadWish(replace(found, fallbacks=fallbacks), alone=True)
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+        found = replace(found, fallbacks=fallbacks)
+        self._put(LoadWish(found, alone=True, follows=follows, again=again))
+
+    @rule(model=models, hold=st.booleans())
+    def wish_for_nothing(self, model: str, hold: bool) -> None:
+        self._put(UnloadWish(ModelName(model), hold=hold))
+
+    @rule(model=models, version=st.sampled_from([None, None, Version(1), Version(2)]))
+    def roll_back(self, model: str, version: Version | None) -> None:
+        view = self.manager.view(model)
+        try:
+            target = target_of(ModelName(model), view.past if view else Past(), version)
+        except ServiceError:
+            return
+        self._put(RollbackWish(ModelName(model), target))
 
     @rule(model=models)
-    def wish_for_nothing(self, model: str) -> None:
-        wish = UnloadWish(ModelName(model))
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+    def release(self, model: str) -> None:
+        self._put(ReleaseWish(ModelName(model)))
+
+    @precondition(lambda self: self._held() and not self.world.inbox.wait(0))
+    @rule(pick=picks)
+    def what_the_repository_had_does_not_end_a_hold(self, pick: int) -> None:
+        units = self._held()
+        unit = units[pick % len(units)]
+        assert unit.hold is not None
+        before = (unit.aspired, unit.hold)
+        content = unit.hold.content or {Version(1): "a"}
+        if unit.hold.kind is HoldKind.ROLLBACK and not unit.hold.content:
+            return
+        found = polled(*content.items(), model=unit.model)
+        self._put(LoadWish(found, alone=True, follows=True))
+        self.step()
+        assert (unit.aspired, unit.hold) == before
+
+    @rule(seconds=st.sampled_from([1.0, WINDOW_S]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.now += seconds
 
     @precondition(lambda self: self._going_on())
     @rule(pick=picks)
@@ -129,6 +173,7 @@ class Reconciling(RuleBasedStateMachine):
     def step(self) -> None:
         self.manager.step()
         self._nothing_good_was_lost()
+        self._nothing_stands_by_for_too_long()
 
     @invariant()
     def at_most_one_generation_of_a_version_is_shown(self) -> None:
@@ -156,9 +201,21 @@ class Reconciling(RuleBasedStateMachine):
 
     @invariant()
     def the_plan_on_its_own_result_is_empty(self) -> None:
-        if not self.world.inbox.wait(0):
+        due = self.manager.due()
+        now = self.world.clock.now
+        if not self.world.inbox.wait(0) and (due is None or due > now):
             for unit in self.manager._units.values():
-                assert plan(unit.aspired, unit.actual, alone=unit.alone) == ()
+                assert unit.plan(now) == ()
+
+    @invariant()
+    def what_stands_by_is_loaded_and_was_there_before_the_last_change_only(self) -> None:
+        for unit in self.manager._units.values():
+            standing = {
+                record.key for record in unit.records.values() if record.phase is Phase.STANDBY
+            }
+            assert standing <= self.alive
+            assert not standing & self.world.shown
+            assert len({key.version_key for key in standing}) == len(standing)
 
     @invariant()
     def what_failed_alone_is_not_tried_again_with_the_same_content(self) -> None:
@@ -208,6 +265,8 @@ class Reconciling(RuleBasedStateMachine):
             now = shown.get(model, set())
             unit = self.manager._units[model]
             for lost in before - now:
+                if unit.room_first:
+                    continue  # that is what it asks for
                 if not unit.alone:
                     assert unit.aspired == now
                 elif unit.aspired:
@@ -217,6 +276,20 @@ class Reconciling(RuleBasedStateMachine):
                     assert successors <= now
                     assert {key.version for key in now} & {key.version for key in unit.aspired}
         self.shown_before = shown
+
+    def _nothing_stands_by_for_too_long(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.records.values():
+                if record.phase is Phase.STANDBY and record.key not in unit.aspired:
+                    assert record.standby_until is not None
+                    assert record.standby_until > self.world.clock.now
+
+    def _put(self, wish: LoadWish | UnloadWish | RollbackWish | ReleaseWish) -> None:
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    def _held(self) -> list[Unit]:
+        return [unit for _, unit in sorted(self.manager._units.items()) if unit.hold is not None]
 
     def _going_on(self) -> Mapping[GenerationKey, Event]:
         """Which loads may come to a next phase, and to which."""
