@@ -11,13 +11,14 @@ def decide(
     *,
     same: bool | None = False,
     duplicates: tuple[str, ...] = (),
+    named: tuple[str, ...] = (),
     now: float = 0.0,
     **versions: Staging,
 ) -> tuple[Order, ...]:
     """Versions are named `v1`, `v2`, and belong to the model `m`."""
     is_same: IsSame = lambda _version, _before, _after: same  # noqa: E731 - for this call only
     staging = {StagedVersion("m", int(name[1:])): one for name, one in versions.items()}
-    return changes.decide(staging, duplicates=duplicates, is_same=is_same, now=now)
+    return changes.decide(staging, duplicates=duplicates, named=named, is_same=is_same, now=now)
 
 
 def asked(orders: tuple[Order, ...]) -> dict[int, tuple[str, str]]:
@@ -83,3 +84,21 @@ def test_what_was_overtaken_is_asked_for_again_later_each_time() -> None:
     assert asked(decide(changes, v1=Complete("a"), now=12.0)) == {1: ("a", "a")}
     changes.ask_again("m", 20.0)
     assert changes.next_look() == 24.0
+
+
+def test_what_is_named_is_asked_for_though_nothing_has_changed() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+
+    assert asked(decide(changes, v1=Complete("a"), named=("m",))) == {1: ("a", "a")}
+
+
+def test_a_duplicate_that_is_named_is_polled_again() -> None:
+    changes = Changes()
+    decide(changes, duplicates=("m",))
+
+    assert decide(changes, duplicates=("m",), named=("m",)) == (Look(ModelName("m"), {}),)
+
+
+def test_a_name_of_which_there_is_nothing_is_not_asked_for() -> None:
+    assert decide(Changes(), v1=Settling(1.0), named=("m",)) == ()
