@@ -23,6 +23,7 @@ from interlock.domain.ids import GenerationKey
 from interlock.repository.scan import Scanner
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
+from interlock.serving.freed import Freed
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
@@ -56,8 +57,9 @@ class ReadingLoader:
         self.contents[job.key] = text
         return served(job.key)
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         del self.contents[served.key]
+        return Freed()
 
 
 def _read(path: Path) -> str:
