@@ -48,6 +48,17 @@ def add_constant(constant: float, shape: Shape = ("n",)) -> bytes:
     )
 
 
+def add_weights(count: int) -> bytes:
+    """`y` = `x` + `count` weights of 4 bytes: a model that takes memory."""
+    weights = bytes(4 * count)
+    return _model(
+        [helper.make_node("Add", ["x", "weights"], ["y"])],
+        inputs={"x": ("FP32", (count,))},
+        outputs={"y": ("FP32", (count,))},
+        constants=[helper.make_tensor("weights", TensorProto.FLOAT, [count], weights, raw=True)],
+    )
+
+
 def sum_and_difference(shape: Shape = ("n",)) -> bytes:
     """`sum` = `a` + `b` and `difference` = `a` - `b`, in INT32."""
     return _model(

@@ -10,11 +10,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2
 
 from interlock.pb import control_pb2 as pb
 from tests.support import onnx_small
-from tests.support.models import Repository, parameter
+from tests.support.models import Port, Repository, parameter
 from tests.support.server_process import ServerProcess
 from tests.support.wire import (
     TIMEOUT_S,
@@ -24,7 +23,6 @@ from tests.support.wire import (
     given,
     infer_request,
     server_process,
-    set_parameters,
 )
 
 EXPLICIT = ("--model-control-mode=explicit", "--load-model=*")
@@ -39,6 +37,7 @@ HELD_AT_1 = (
 )
 WITHIN_S = 20.0
 SLOW_MS = 1500
+MODEL_BYTES = 48 << 20
 
 
 @pytest.fixture
@@ -280,18 +279,31 @@ def test_room_is_made_first_and_what_made_it_comes_back(repository: Repository) 
 
 def test_an_unload_that_waits_says_what_it_gave_back(repository: Repository) -> None:
     with started(repository, *EXPLICIT) as (process, client):
-        request = service_pb2.RepositoryModelUnloadRequest(model_name="adder")
-        set_parameters(request.parameters, {"wait": True})
+        told = client.unload_and_wait("adder")
 
-        _, call = client.stub.RepositoryModelUnload.with_call(request, timeout=TIMEOUT_S)
-
-        trailers = dict(call.trailing_metadata())
-        assert int(trailers["interlock-bytes-freed"]) >= 0
         line = process.wait_for_log("successfully unloaded 'adder' version 1.*")[0]
-        freed = re.search(r"freed_bytes=(\d+)", line)
-        assert freed is not None
-        assert freed[1] == trailers["interlock-bytes-freed"]
+        logged = re.search(r"freed_bytes=(\d+)", line)
+        assert logged is not None
+        assert int(logged[1]) == told
         assert "resident_bytes=" in line
+
+
+def test_what_a_model_took_goes_back_to_the_system(tmp_path: Path) -> None:
+    count = MODEL_BYTES // 4
+    repository = Repository(tmp_path)
+    port = [Port(dims=(count,), name="x")], [Port(dims=(count,), name="y")]
+    repository.onnx("large", onnx_small.add_weights(count), inputs=port[0], outputs=port[1])
+    with started(repository, *EXPLICIT) as (process, client):
+        client.unload_and_wait("large")  # what the runtime keeps for good is there from here on
+        level = process.memory_bytes()
+        for _ in range(3):
+            client.load("large")
+            assert process.memory_bytes() - level > MODEL_BYTES * 0.75
+
+            freed = client.unload_and_wait("large")
+
+            assert freed > MODEL_BYTES * 0.75
+            assert process.memory_bytes() - level < MODEL_BYTES * 0.25
 
 
 def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_answered(

@@ -142,14 +142,19 @@ def _versions(view: ModelView, on_disk: _OnDisk) -> Iterator[VersionDescription]
     selection = on_disk.selection
     for version in sorted({*known, *on_disk.versions, *selection.missing}):
         generations = known.get(version, [])
+        why = (
+            _why_not_ready(generations)
+            if generations
+            else on_disk.why_not_loaded(version, view.trouble)
+        )
+        if why and view.hold is not None:
+            why = f"{why}; {view.hold.reason}"
         yield VersionDescription(
             version=Version(version),
             generations=tuple(map(_described, generations)),
             on_disk=version in on_disk.versions,
             selected=version in selection.versions or version in selection.missing,
-            why_not_ready=_why_not_ready(generations)
-            if generations
-            else on_disk.why_not_loaded(version, view.trouble),
+            why_not_ready=why,
         )
 
 

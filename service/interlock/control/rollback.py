@@ -14,6 +14,8 @@ from interlock.serving.load_job import LoadJob
 
 _KEPT_CONTENTS = 2
 """How many contents of a version are remembered: the one that serves, and the one before."""
+_KEPT_VERSIONS = 16
+"""Of how many versions; those that began to serve last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ class Past:
         # A content that comes back is the newest, not two.
         others = tuple(one for one in known if one.fingerprint != content.fingerprint)
         kept = (*others, content)[-_KEPT_CONTENTS:]
-        now = (*self.now, content)
-        return Past(now, self.former, {**self.contents, content.version: kept})
+        rest = [(number, of) for number, of in self.contents.items() if number != content.version]
+        contents = dict([*rest, (content.version, kept)][-_KEPT_VERSIONS:])
+        return Past((*self.now, content), self.former, contents)
 
     def gone(self, key: GenerationKey) -> "Past":
         """Return the past after one content ceased to serve."""

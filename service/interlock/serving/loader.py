@@ -21,7 +21,7 @@ from interlock.domain.errors import InvalidRequestError, UnsupportedError
 from interlock.domain.request_rules import RequestRules
 from interlock.runtime import allocator
 from interlock.scheduling.direct import DirectScheduler
-from interlock.serving.freed import Freed
+from interlock.serving.freed import Freed, FreedMeter
 from interlock.serving.golden.file import golden_files
 from interlock.serving.golden.proof import Proof
 from interlock.serving.labels import read_labels
@@ -74,7 +74,7 @@ class ModelLoader:
     ) -> None:
         self._backends = backends
         self._trim = trim
-        self._resident_bytes = resident_bytes
+        self._meter = FreedMeter(resident_bytes)
         self._auto_complete = auto_complete
         self._default_max_batch_size = default_max_batch_size
         self._hold = hold
@@ -98,13 +98,15 @@ class ModelLoader:
     def unload(self, served: ServedModel) -> Freed:
         """Stop the scheduler, close instances and model, give memory back; blocks.
 
-        Return how much that was.
-
-        Nothing may be inside the version any more. What fails at this is logged: there is
-        nobody who could do anything about it.
+        Return how much that was. What fails at this is logged: there is nobody who could do
+        anything about it. Nothing may be inside the version any more.
         """
+        with self._meter.measuring() as measurement:
+            self._take_apart(served)
+        return measurement.freed
+
+    def _take_apart(self, served: ServedModel) -> None:
         model, version = served.key.model, served.key.version
-        before = self._resident_bytes()
         for part in (served.scheduler.stop, served.close):
             try:
                 part()
@@ -116,8 +118,6 @@ class ModelLoader:
         log.debug(
             "gave memory back", model=model, version=version, freed_bytes=trimmed, took_ms=took_ms
         )
-        after = self._resident_bytes()
-        return Freed(max(0, before - after), after)
 
     def _build(self, job: LoadJob, undo: ExitStack, on_phase: OnPhase) -> ServedModel:
         version_directory = job.model_directory / str(job.key.version)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlock.control.inspection import Inspection
+from interlock.control.wishes import UnloadWish
 from interlock.domain.description import Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import Version
@@ -193,3 +194,21 @@ def test_a_plan_fails_as_the_load_would(disk: Disk) -> None:
         disk.inspection().plan("nobody")
 
     assert str(planned.value).startswith("failed to load 'nobody', failed to poll")
+
+
+def test_a_hold_is_told_of_the_model_its_versions_and_what_a_load_would_end(disk: Disk) -> None:
+    disk.has(1, 2)
+    disk.world.repository.put((2, "a"))
+    disk.world.serve((2, "a"))
+    disk.world.inbox.put(UnloadWish(MODEL, hold=True))
+    disk.world.manager.step()
+    held = "held: unloaded on request, until a load names the model or the hold is released"
+
+    described = disk.described()
+
+    assert described.hold == held
+    assert disk.why() == {
+        1: f"the version policy (latest 1) does not select it; {held}",
+        2: f"draining: no longer asked for; {held}",
+    }
+    assert disk.inspection().plan(MODEL).hold == held

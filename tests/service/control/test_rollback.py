@@ -91,6 +91,13 @@ def test_a_version_that_has_no_other_content_is_refused(version: int) -> None:
     )
 
 
+def test_what_is_remembered_of_versions_has_an_end() -> None:
+    past = past_of(*((content(key(version)),) for version in range(1, 100)))
+
+    assert sorted(past.contents) == list(range(84, 100))
+    assert target_of(MODEL, past, None)[0].version == 98
+
+
 class Back(World):
     """A world that can go back."""
 
