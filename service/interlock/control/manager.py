@@ -28,7 +28,7 @@ from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
-from interlock.control.index import Listing, ModelView, index_entries, strictly_ready
+from interlock.control.index import Listing, ModelView, StagingBoard, index_entries, strictly_ready
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
@@ -46,7 +46,17 @@ from interlock.control.reports import (
     Report,
     Unloaded,
 )
-from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
+from interlock.control.verifying import FilesMovedError
+from interlock.control.wishes import (
+    End,
+    LoadWish,
+    Polled,
+    Stop,
+    Trouble,
+    UnloadAll,
+    UnloadWish,
+    Wish,
+)
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -89,7 +99,9 @@ class Manager:
         inbox: Inbox[Message],
         table: ServingTable,
         clock: Clock,
+        staging: StagingBoard | None = None,
     ) -> None:
+        self._staging = staging or StagingBoard()
         self._executor = executor
         self._inbox = inbox
         self._table = table
@@ -130,10 +142,16 @@ class Manager:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
 
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
+        return self._reception.peek(model)
+
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
         listing = Listing() if ready_only else self._listing.names()
-        return index_entries(self._views, listing, ready_only=ready_only)
+        return index_entries(
+            self._views, listing, ready_only=ready_only, staging=self._staging.latest
+        )
 
     def story(self, model: str, version: int) -> tuple[Transition, ...]:
         """Return the last moves of a version, oldest first, whatever the generation."""
@@ -209,7 +227,9 @@ class Manager:
         so that the new version answers from the moment Load has returned.
         """
         units = self._hear()
-        actions = tuple(action for unit in units for action in plan(unit.aspired, unit.actual))
+        actions = tuple(
+            action for unit in units for action in plan(unit.aspired, unit.actual, alone=unit.alone)
+        )
         started = [self._mark(action) for action in actions]
         self._show(units)
         for start in started:
@@ -258,7 +278,7 @@ class Manager:
         self._aspire_to_nothing(unit)
         unit.pending = wish
         if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled, force=wish.force)
+            unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
         else:
             unit.leave(wish.gone)
         yield unit
@@ -273,6 +293,7 @@ class Manager:
         unit.pending = None
         unit.trouble = None
         unit.aspired = frozenset()
+        unit.polled = None
 
     def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
         self._answers.append((trouble.outcome, trouble.answer))
@@ -299,7 +320,9 @@ class Manager:
                 if record.phase is not Phase.PROVING:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
+                record.moved = isinstance(error, FilesMovedError)
                 self._move(unit, record, Event.FAIL, error.reason)
+                unit.fall_back()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
@@ -390,7 +413,7 @@ class Manager:
             return
         error: ServiceError | None = None
         if not is_reached(unit.aspired, unit.actual):
-            error = answers.load_failed(unit.model, unit.failures())
+            error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
 
