@@ -13,14 +13,11 @@ from interlock.domain.transition import Phase
 _BEING_BUILT: Final = frozenset({Phase.LOADING, Phase.WARMING, Phase.PROVING})
 
 
-def is_late(report: Report, phase: Phase | None, *, built: bool) -> bool:
+def is_late(report: Report, phase: Phase, *, built: bool) -> bool:
     """Return whether nothing is to become of the report any more.
 
-    `phase` is that of the generation now, `None` where there is no record of it left; `built`
-    is whether its load has delivered already.
+    `phase` is that of the generation now; `built` is whether its load has delivered already.
     """
-    if phase is None:
-        return True
     match report:
         case Progress(event=event):
             return built or (phase, event) not in TRANSITIONS

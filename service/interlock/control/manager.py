@@ -307,11 +307,15 @@ class Manager:
         yield unit
 
     def _take_in_report(self, report: Report) -> Iterator[Unit]:
-        unit = self._units.get(report.key.model)
-        record = None if unit is None else unit.records.get(report.key)
-        if unit is None or record is None or record.is_past(report):
+        unit = self._units.get(report.key.model, Unit(report.key.model))
+        record = unit.records.get(report.key)
+        if record is None or record.is_past(report):
             self._put_aside(report)
             return
+        self._hear_out(unit, record, report)
+        yield unit
+
+    def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
             case Progress(event=event):
                 self._move(unit, record, event, _REASONS[event])
@@ -329,11 +333,10 @@ class Manager:
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
             case Unloaded():
                 self._move(unit, record, Event.UNLOADED, "unloaded")
-        yield unit
 
     def _put_aside(self, report: Report) -> None:
         """Nobody waits for it any more; what it brings is taken apart again."""
-        log.debug("a report came too late", report=type(report).__name__, **_named(report.key))
+        log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
         if isinstance(report, Loaded):
             self._executor.discard(report.key, report.served)
 
