@@ -119,6 +119,8 @@ def _model_file(files: VersionFiles, config: ModelConfig) -> Path:
         if path.is_dir():
             path /= DEFAULT_FILENAME
         found = path.is_file()
+        if found:
+            path.open("rb").close()  # the runtime would give the number of the error alone
     except OSError as error:
         raise UnavailableError(
             f"unable to read '{path}' for model instance '{config.name}': {error.strerror}"

@@ -12,7 +12,6 @@ import numpy as np
 
 from interlock.domain.bytes_tensor import encode_elements
 from interlock.domain.datatypes import BY_WIRE, BYTES
-from interlock.repository.plain_file import read_file
 from interlock.serving.golden.request import (
     BF16,
     EXPECT,
@@ -34,7 +33,7 @@ _BOUNDLESS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.i
 def read_json(path: Path, name: str, declared: Declared) -> GoldenRequest:
     """Return the request in a file. Raise GoldenFileError, or OSError."""
     try:
-        document = json.loads(read_file(path))
+        document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise GoldenFileError(f"it is no JSON: {error}") from error
     if not isinstance(document, dict):

@@ -8,7 +8,6 @@ import numpy as np
 
 from interlock.domain.bytes_tensor import encode_elements
 from interlock.domain.datatypes import BY_WIRE, BYTES
-from interlock.repository.plain_file import open_file
 from interlock.serving.golden.request import (
     BF16,
     EXPECT,
@@ -29,7 +28,7 @@ _WIRE: Final = {datatype.dtype: wire for wire, datatype in BY_WIRE.items() if wi
 def read_npz(path: Path, name: str, declared: Declared) -> GoldenRequest:
     """Return the request in a file. Raise GoldenFileError, or whatever NumPy and the disk do."""
     # Opened here: NumPy leaves a file open whose archive is damaged.
-    with open_file(path) as file:
+    with path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise GoldenFileError("it holds a single array, not an archive of named ones")
