@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Final
 
-from interlock.backends.catalog import built_in
+from interlock.backends.catalog import LOAD_COPIES, built_in
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
@@ -106,7 +106,12 @@ class ControlPlane:
             hold=settings.debug.delay_scheduler,
         )
         if repository.load_memory_factor:
-            loader = FittingLoader(loader, self._reservations, factor=repository.load_memory_factor)
+            loader = FittingLoader(
+                loader,
+                self._reservations,
+                copies=LOAD_COPIES,
+                factor=repository.load_memory_factor,
+            )
         return ThreadExecutor(
             VerifyingLoader(loader),
             self._inbox.put,

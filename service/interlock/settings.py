@@ -219,7 +219,7 @@ class RepositorySettings:
     load_timeout_s: float = 0.0
     """How long one attempt to load a version may take before it is written off; 0 is for ever."""
     load_memory_factor: float = 1.0
-    """How many bytes of memory a version wants for each byte of its files; 0: do not ask."""
+    """Multiplies what a version is taken to want of memory while it is loaded; 0: do not ask."""
     backend_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE

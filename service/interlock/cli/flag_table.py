@@ -134,8 +134,9 @@ MODEL_LOAD_TIMEOUT: Final = Flag(
 )  # fmt: skip
 MODEL_LOAD_MEMORY_FACTOR: Final = Flag(
     "model-load-memory-factor", Group.MODELS, read.factor, _REPOSITORY.load_memory_factor,
-    "FACTOR", "how much memory a version wants, as a multiple of the size of its files; one"
-    " that does not fit into what is free is not loaded; 0 loads it all the same",
+    "FACTOR", "multiply by this what a version is taken to want of memory while it is loaded,"
+    " the size of its files, twice for .onnx; one that does not fit into what is free is not"
+    " loaded; 0 loads it all the same",
 )  # fmt: skip
 SCRATCH_DIRECTORY: Final = Flag(
     "scratch-directory", Group.MODELS, read.path, None, "PATH",

@@ -8,8 +8,8 @@ as well, and goes on to serve whatever becomes of its successor.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import structlog
@@ -40,21 +40,20 @@ class DoesNotFitError(ExhaustedError):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a version is taken to want, and how that was come by."""
+    """What a version is taken to want: the size of its files, and what they take in memory."""
 
     file_bytes: int
-    factor: float
+    load_bytes: int
 
     @property
     def bytes(self) -> int:
-        return int(self.file_bytes * self.factor) + SPARE_BYTES
+        return self.load_bytes + SPARE_BYTES
 
     def __str__(self) -> str:
-        times = "" if self.factor == 1 else f" times --model-load-memory-factor={self.factor:g}"
-        return (
-            f"{_mib_up(self.bytes)} MiB (its files, {_mib_up(self.file_bytes)} MiB{times}, and "
-            f"{_mib(SPARE_BYTES)} to spare)"
-        )
+        files = f"its files are {_mib_up(self.file_bytes)} MiB"
+        if self.load_bytes != self.file_bytes:
+            files += f" and take {_mib_up(self.load_bytes)} while they are loaded"
+        return f"{_mib_up(self.bytes)} MiB ({files}, {_mib(SPARE_BYTES)} are to spare)"
 
 
 class Reservations:
@@ -129,7 +128,7 @@ class Reservations:
                 reserved = dict(self._reserved)
                 if free is not None and need.bytes + sum(reserved.values()) > free.free_bytes:
                     return _Shortage(free, reserved, ended)
-                self._reserved[key] = need.bytes - SPARE_BYTES
+                self._reserved[key] = need.load_bytes
                 return None
 
     def _wait_for_an_end(self, ended: int, timeout_s: float) -> bool:
@@ -164,16 +163,18 @@ class _Shortage:
 class FittingLoader:
     """Refuses what does not fit. Any thread may call, as the one inside.
 
-    `factor` is how much memory a version wants for each byte of its files.
+    `copies` is how often what a file holds is in memory while it is loaded, by suffix, once
+    where it says nothing; all of it is multiplied by `factor`.
     """
 
     inside: Loader
     reservations: Reservations
+    copies: Mapping[str, int] = field(default_factory=dict)
     factor: float = 1.0
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
         """Load what fits; raise DoesNotFitError for what does not."""
-        need = Need(file_bytes(job.model_directory / str(job.key.version)), self.factor)
+        need = self._need_of(job.model_directory / str(job.key.version))
         if not need.file_bytes:
             return self.inside.load(job, on_phase)
         with self.reservations.hold(job.key, need):
@@ -182,14 +183,22 @@ class FittingLoader:
     def unload(self, served: ServedModel) -> None:
         self.inside.unload(served)
 
+    def _need_of(self, version_directory: Path) -> Need:
+        sizes = _sizes(version_directory)
+        loaded = sum(
+            size * self.copies.get(PurePosixPath(path).suffix, 1) for path, size in sizes.items()
+        )
+        return Need(sum(sizes.values()), int(loaded * self.factor))
 
-def file_bytes(version_directory: Path) -> int:
-    """Return the size of a version's files, each counted once; 0 where they cannot be listed."""
+
+def _sizes(version_directory: Path) -> Mapping[str, int]:
+    """Return the size of each file of a version, by its path, one that has two names once."""
     try:
         listing = list_model(version_directory)
     except OSError:
-        return 0  # who opens the files says it better
-    return sum({file.inode: file.size for file in listing.entries if file.kind == FILE}.values())
+        return {}  # who opens the files says it better
+    files = {file.inode: file for file in listing.entries if file.kind == FILE}
+    return {file.path: file.size for file in files.values()}
 
 
 def _tell_that_it_waits(key: GenerationKey, need: Need, shortage: _Shortage) -> None:

@@ -14,7 +14,6 @@ from interlock.control.fitting import (
     FittingLoader,
     Need,
     Reservations,
-    file_bytes,
 )
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError
@@ -51,7 +50,7 @@ def reservations(memory: Memory, *, patience_s: float = 0.0) -> Reservations:
 
 
 def need(mib: int) -> Need:
-    return Need(mib * MIB, 1.0)
+    return Need(mib * MIB, mib * MIB)
 
 
 def ignore(_phase: LoadPhase) -> None:
@@ -87,8 +86,8 @@ def test_what_does_not_fit_is_refused_with_figures_and_what_to_do(tmp_path: Path
 
     assert inside.loaded == []
     assert caught.value.reason == (
-        "Resource exhausted: the version does not fit into memory: it needs 132 MiB (its files, "
-        "100 MiB, and 32 to spare), and 131 MiB are free of the 1024 MiB of the memory limit. "
+        "Resource exhausted: the version does not fit into memory: it needs 132 MiB (its files "
+        "are 100 MiB, 32 are to spare), and 131 MiB are free of the 1024 MiB of the memory limit. "
         "Give the server more memory or unload another model; if an older version of this one "
         "serves, swap_policy 'resource_preserving' in its configuration unloads that first"
     )
@@ -99,9 +98,19 @@ def test_the_factor_says_what_a_byte_of_a_file_takes(tmp_path: Path) -> None:
 
     with pytest.raises(
         DoesNotFitError,
-        match=r"needs 282 MiB \(its files, 100 MiB times --model-load-memory-factor=2.5, and 32",
+        match=r"needs 282 MiB \(its files are 100 MiB and take 250 while they are loaded, 32",
     ):
         loader.load(job(tmp_path, 100), ignore)
+
+
+def test_some_files_are_in_memory_twice_while_they_are_loaded(tmp_path: Path) -> None:
+    one = job(tmp_path, 100)
+    with (one.model_directory / "1" / "weights.bin").open("wb") as file:
+        file.truncate(50 * MIB)
+    loader = FittingLoader(FakeLoader(), reservations(Memory(281)), copies={".onnx": 2})
+
+    with pytest.raises(DoesNotFitError, match=r"files are 150 MiB and take 250 while"):
+        loader.load(one, ignore)
 
 
 def test_what_has_no_files_needs_nothing(tmp_path: Path) -> None:
@@ -113,13 +122,17 @@ def test_what_has_no_files_needs_nothing(tmp_path: Path) -> None:
 def test_where_nothing_is_known_of_memory_everything_is_loaded(tmp_path: Path) -> None:
     knows_nothing = Reservations(lambda: None, trim=lambda: 0, clock=monotonic)
 
-    assert FittingLoader(FakeLoader(), knows_nothing).load(job(tmp_path, 500), ignore)
+    FittingLoader(inside := FakeLoader(), knows_nothing).load(job(tmp_path, 500), ignore)
+
+    assert inside.loaded == [key(1)]
 
 
 def test_what_the_allocator_keeps_is_given_back_before_anything_is_refused(tmp_path: Path) -> None:
     memory = Memory(100, in_heap_mib=50)
 
-    assert FittingLoader(FakeLoader(), reservations(memory)).load(job(tmp_path, 100), ignore)
+    FittingLoader(inside := FakeLoader(), reservations(memory)).load(job(tmp_path, 100), ignore)
+
+    assert inside.loaded == [key(1)]
     assert memory.in_heap_mib == 0
 
 
@@ -230,13 +243,21 @@ def test_of_many_loads_at_once_no_more_go_on_than_fit() -> None:
 
 
 def test_counts_the_files_of_a_version_once_each(tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "model.onnx").write_bytes(b"12345")
-    (tmp_path / "weights" / "a").write_bytes(b"123")
-    (tmp_path / "again.onnx").symlink_to("model.onnx")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "object").write_bytes(b"1234567")
-    os.mkfifo(tmp_path / "pipe")
+    one = job(tmp_path, 3)
+    folder = one.model_directory / "1"
+    (folder / "weights").mkdir()
+    (folder / "weights" / "a").write_bytes(bytes(2 * MIB))
+    (folder / "again.onnx").symlink_to("model.onnx")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "object").write_bytes(bytes(MIB))
+    os.mkfifo(folder / "pipe")
 
-    assert file_bytes(tmp_path) == 8
-    assert file_bytes(tmp_path / "absent") == 0
+    with pytest.raises(DoesNotFitError, match=r"its files are 5 MiB, 32 are to spare"):
+        FittingLoader(FakeLoader(), reservations(Memory(0))).load(one, ignore)
+
+
+def test_a_folder_that_cannot_be_listed_is_left_to_who_opens_it(tmp_path: Path) -> None:
+    absent = LoadJob(key(1), ModelConfig("m"), tmp_path / "absent")
+    FittingLoader(inside := FakeLoader(), reservations(Memory(0))).load(absent, ignore)
+
+    assert inside.loaded == [key(1)]
