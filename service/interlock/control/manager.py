@@ -302,7 +302,7 @@ class Manager:
             case End():
                 self._ended = True
             case _:
-                yield self._take_in_report(message)
+                yield from self._take_in_report(message)
 
     def _take_in_wish(self, wish: LoadWish | UnloadWish | RollbackWish) -> Iterator[Unit]:
         if self._stopping:
@@ -396,9 +396,16 @@ class Manager:
         unit.trouble = trouble
         yield unit
 
-    def _take_in_report(self, report: Report) -> Unit:
-        unit = self._units[report.key.model]
-        record = unit.records[report.key]
+    def _take_in_report(self, report: Report) -> Iterator[Unit]:
+        unit = self._units.get(report.key.model, Unit(report.key.model))
+        record = unit.records.get(report.key)
+        if record is None or record.is_past(report):
+            self._put_aside(report)
+            return
+        self._hear_out(unit, record, report)
+        yield unit
+
+    def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
             case Progress(event=event):
                 self._move(unit, record, event, _REASONS[event])
@@ -419,7 +426,12 @@ class Manager:
                 unit.gave_back(report.key, freed.freed_bytes)
                 self._move(unit, record, Event.UNLOADED, "unloaded", **asdict(freed))
         self._give_up_way_back(unit)
-        return unit
+
+    def _put_aside(self, report: Report) -> None:
+        """Nobody waits for it any more; what it brings is taken apart again."""
+        log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
+        if isinstance(report, Loaded):
+            self._executor.discard(report.key, report.served)
 
     def _give_up_way_back(self, unit: Unit) -> None:
         """Where a rollback has failed, go on with what serves, and hold nothing."""

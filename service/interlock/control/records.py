@@ -13,6 +13,7 @@ from typing import Final
 from interlock.control.actions import Action
 from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
+from interlock.control.lateness import is_late
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -23,6 +24,7 @@ from interlock.control.lifecycle import (
     readiness_of,
 )
 from interlock.control.planner import Window, plan
+from interlock.control.reports import Report
 from interlock.control.rollback import Content, Past
 from interlock.control.wishes import (
     Candidate,
@@ -90,6 +92,10 @@ class Record:
         if self.served is None:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
+
+    def is_past(self, report: Report) -> bool:
+        """Whether the report comes too late to change anything."""
+        return is_late(report, self.phase, built=self.served is not None)
 
     def view(self) -> GenerationView:
         """Return what others may see of it now."""
