@@ -19,7 +19,7 @@ from interlock.control.reports import (
     Progress,
     Unloaded,
 )
-from interlock.control.wishes import Candidate, LoadWish, Polled, UnloadWish
+from interlock.control.wishes import Candidate, LoadWish, Polled, RetryWish, UnloadWish
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
@@ -219,6 +219,18 @@ class World:
         self.inbox.put(wish)
         self.manager.step()
         return wish.outcome
+
+    def retry(self, *, version: int | None = None, found: Polled | None = None) -> "Future[None]":
+        """Ask for a new try of what failed, and step."""
+        wish = RetryWish(MODEL, None if version is None else Version(version), found)
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass, and step."""
+        self.clock.now += seconds
+        self.manager.step()
 
     def goes_on(self, loading: GenerationKey, event: Event) -> None:
         """Report that a load has come to its next phase, and step."""

@@ -7,7 +7,7 @@ from typing import Final
 from interlock.control.lifecycle import Transition
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
-from interlock.domain.transition import VersionState
+from interlock.domain.transition import Phase, VersionState
 from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
@@ -58,6 +58,12 @@ class ModelView:
     def is_alive(self) -> bool:
         """Whether some version still holds something."""
         return any(version.readiness is not Readiness.UNAVAILABLE for version in self.versions)
+
+    @property
+    def failed(self) -> frozenset[Version]:
+        """Which versions have a content that failed."""
+        states = (generation.state for generation in self.generations)
+        return frozenset(state.key.version for state in states if state.phase is Phase.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

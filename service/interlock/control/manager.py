@@ -51,6 +51,7 @@ from interlock.control.wishes import (
     End,
     LoadWish,
     Polled,
+    RetryWish,
     Stop,
     Trouble,
     UnloadAll,
@@ -107,13 +108,14 @@ class Manager:
         self._table = table
         self._clock = clock
         self._reception = Reception(
-            repository=repository, mode=mode, hand_over=inbox.put, clock=clock
+            repository=repository, mode=mode, hand_over=inbox.put, view=self.view, clock=clock
         )
         self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
         self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
+        self._due: dict[ModelName, float] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
         self._moves: list[Transition] = []
         self._farewell: Future[None] | None = None
@@ -141,6 +143,10 @@ class Manager:
     def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
+
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again now what failed of a model; see `Reception.retry`."""
+        self._reception.retry(model, version)
 
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
@@ -216,8 +222,13 @@ class Manager:
     def run(self) -> None:
         """Step whenever there is something to hear, until `close`."""
         while not self._ended:
-            self._inbox.wait()
+            due = self.due()
+            self._inbox.wait(None if due is None else max(0.0, due - self._clock()))
             self.step()
+
+    def due(self) -> float | None:
+        """Return when to step though nothing has arrived (monotonic); the stepping thread's."""
+        return None if self._stopping else min(self._due.values(), default=None)
 
     def step(self) -> tuple[Action, ...]:
         """Do one round and return the actions it started.
@@ -240,6 +251,7 @@ class Manager:
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)
+        self._note_due(units)
         return actions
 
     def _hear(self) -> tuple[Unit, ...]:
@@ -250,12 +262,19 @@ class Manager:
                 touched.update((unit.model, unit) for unit in self._take_in(message))
             except Exception:  # what one message breaks is no reason to be deaf to the others
                 log.exception("message not taken in", message=message)
+        now = self._clock()
+        for unit in [self._units[name] for name, due in self._due.items() if due <= now]:
+            if not self._stopping:
+                unit.retry_due(now)
+                touched[unit.model] = unit
         return tuple(touched.values())
 
     def _take_in(self, message: Message) -> Iterator[Unit]:
         match message:
             case LoadWish() | UnloadWish():
                 yield from self._take_in_wish(message)
+            case RetryWish():
+                yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
             case Stop():
@@ -282,6 +301,28 @@ class Manager:
         else:
             unit.leave(wish.gone)
         yield unit
+
+    def _take_in_retry(self, wish: RetryWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        refusal: ServiceError | None = None
+        if self._stopping:
+            refusal = UnavailableError("Server is stopping")
+        elif unit is None:
+            refusal = answers.unknown(wish.model)
+        if unit is None or refusal is not None:
+            self._answers.append((wish.outcome, refusal))
+            return
+        yield unit
+        if wish.polled is not None:
+            unit.trouble = None
+            unit.aspire(wish.polled, alone=True)
+        known = {key.version for key in unit.aspired}
+        versions = known if wish.version is None else known & {wish.version}
+        unit.retry(versions)
+        if under_way := unit.under_way(versions):
+            unit.wait_for(under_way, wish.outcome)
+        else:
+            self._answers.append((wish.outcome, unit.why_no_retry(wish.version)))
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
         """Let go of what was aspired; who waits for it hears that it will not come."""
@@ -318,14 +359,15 @@ class Manager:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 record.moved = isinstance(error, FilesMovedError)
+                record.failures += 1
                 self._move(unit, record, Event.FAIL, error.reason)
-                unit.fall_back()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
             case Unloaded():
                 self._move(unit, record, Event.UNLOADED, "unloaded")
+        unit.fall_back()
         return unit
 
     def _mark(self, action: Action) -> Callable[[], None]:
@@ -361,7 +403,7 @@ class Manager:
             model=key.model,
             version=key.version,
             generation=key.generation,
-            reason=reason,
+            reason=moved.reason,
             **{"from": moved.before.value, "to": moved.after.value},
         )
 
@@ -387,6 +429,9 @@ class Manager:
         for unit in units:
             self._settle(unit)
             self._answers += [(gone, None) for gone in unit.take_gone()]
+            self._answers += [
+                (one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()
+            ]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None
@@ -407,6 +452,14 @@ class Manager:
             error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
+
+    def _note_due(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            due = unit.due()
+            if due is None or unit.is_empty:
+                self._due.pop(unit.model, None)
+            else:
+                self._due[unit.model] = due
 
     def _notify(self) -> None:
         for listener in self._listeners:
