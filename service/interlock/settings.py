@@ -216,6 +216,8 @@ class RepositorySettings:
     load_thread_count: int = 4
     load_retry_count: int = 0
     """How often a version that failed to load is tried again at once."""
+    version_fallback: bool = True
+    """Load the next newest in the place of a version that fails, where the policy is `latest`."""
     backend_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE

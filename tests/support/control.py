@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interlock.control.inbox import Inbox
+from interlock.control.index import StagingBoard
 from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
@@ -182,6 +183,7 @@ class World:
         self.executor = FakeExecutor(self.table)
         self.inbox: Inbox[Message] = Inbox()
         self.clock = HandClock()
+        self.staging = StagingBoard()
         self.manager = Manager(
             repository=self.repository,
             mode=mode or ExplicitMode(),
@@ -189,6 +191,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            staging=self.staging,
         )
 
     @property

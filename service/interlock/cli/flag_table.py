@@ -127,6 +127,11 @@ MODEL_LOAD_RETRY_COUNT: Final = _number(
     "model-load-retry-count", Group.MODELS, _REPOSITORY.load_retry_count,
     "how often a version that failed to load is tried again at once",
 )  # fmt: skip
+VERSION_FALLBACK: Final = _switch(
+    "version-fallback", Group.MODELS, _REPOSITORY.version_fallback,
+    "where the policy is 'latest', load the next newest version in the place of one that fails;"
+    " at start and in poll mode",
+)  # fmt: skip
 SCRATCH_DIRECTORY: Final = Flag(
     "scratch-directory", Group.MODELS, read.path, None, "PATH",
     "where files that come with a load are kept [the system's folder for temporary files]",
@@ -273,6 +278,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     DISABLE_AUTO_COMPLETE,
     MODEL_LOAD_THREAD_COUNT,
     MODEL_LOAD_RETRY_COUNT,
+    VERSION_FALLBACK,
     SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
     GRPC_ADDRESS,

@@ -271,6 +271,7 @@ def _repository(given: _Given) -> RepositorySettings:
         or bool(given.maybe(table.STRICT_MODEL_CONFIG)),
         load_thread_count=given.one(table.MODEL_LOAD_THREAD_COUNT),
         load_retry_count=given.one(table.MODEL_LOAD_RETRY_COUNT),
+        version_fallback=given.one(table.VERSION_FALLBACK),
         scratch_directory=given.maybe(table.SCRATCH_DIRECTORY),
         backend_config=backend_config,
         default_max_batch_size=default_max_batch_size,

@@ -61,6 +61,7 @@ from interlock.control.wishes import (
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
+from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
 from interlock.serving.table import ServingTable
@@ -103,6 +104,7 @@ class Manager:
         staging: StagingBoard | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
+        self._staging.on_change(self._notify)
         self._executor = executor
         self._inbox = inbox
         self._table = table
@@ -167,6 +169,14 @@ class Manager:
     def view(self, model: str) -> ModelView | None:
         """Return what is known of a model now, `None` where that is nothing."""
         return self._views.get(ModelName(model))
+
+    def staging(self) -> tuple[VersionState, ...]:
+        """Return how far the contents are that arrive; the same object until that changes."""
+        return self._staging.states
+
+    def staging_of(self, model: str) -> Mapping[Version, str]:
+        """Return how far the contents of one model are that arrive."""
+        return self._staging.latest.get(ModelName(model), {})
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
