@@ -169,6 +169,8 @@ def test_the_service_is_restricted_with_the_model_repository() -> None:
             history(channel, "m")
         with pytest.raises(grpc.RpcError) as watched:
             next(watch(channel))
+        with pytest.raises(grpc.RpcError) as tried:
+            retry(channel, "m")
         allowed = watch(channel, **{"triton-grpc-protocol-key": "secret"})
 
         assert next(allowed).HasField("snapshot")
@@ -176,3 +178,5 @@ def test_the_service_is_restricted_with_the_model_repository() -> None:
     expected = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
     assert refused(error.value) == (grpc.StatusCode.UNAVAILABLE, expected)
     assert refused(watched.value) == (grpc.StatusCode.UNAVAILABLE, expected)
+    assert refused(tried.value) == (grpc.StatusCode.UNAVAILABLE, expected)
+    assert world.control.asked == []

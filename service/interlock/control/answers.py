@@ -83,9 +83,7 @@ def nothing_to_retry(
     what = "no version" if version is None else f"version {version}"
     has_not = "has failed" if version is None else "has not failed"
     reason = f": {why}" if why else ""
-    return InvalidRequestError(
-        f"nothing to try again: {what} of model '{model}' {has_not}{reason}"
-    )
+    return InvalidRequestError(f"nothing to try again: {what} of model '{model}' {has_not}{reason}")
 
 
 def retry_overtaken(model: ModelName) -> UnavailableError:

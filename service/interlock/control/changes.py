@@ -124,7 +124,11 @@ def _of(
     if is_new:
         model.again_s = AGAIN_S
     # Touched files are loaded from, should that be tried again: they must be known as they are.
-    if found != model.asked or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
+    if (
+        found != model.asked
+        or was_duplicate
+        or (_is_due(model, now) and _is_at_rest(staging, found))
+    ):
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)

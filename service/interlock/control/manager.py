@@ -439,9 +439,7 @@ class Manager:
         for unit in units:
             self._settle(unit)
             self._answers += [(gone, None) for gone in unit.take_gone()]
-            self._answers += [
-                (one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()
-            ]
+            self._answers += [(one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None

@@ -19,6 +19,7 @@ def state(phase: Phase, reason: str = "") -> VersionState:
 
 FAILED = state(Phase.FAILED, "Internal: broken")
 UNLOADED = state(Phase.UNLOADED, "no longer asked for")
+NEXT = "its next content is staging: settling"
 POLICY = "the version policy (latest 1) does not select it"
 
 
@@ -37,8 +38,7 @@ POLICY = "the version policy (latest 1) does not select it"
         (
             [replace(FAILED, failures=3, next_try=NOW - 1)],
             replace(HERE, staging="staging: settling"),
-            "failed: Internal: broken; quarantined after 3 failures, next try in 0 s; "
-            "its next content is staging: settling",
+            "failed: Internal: broken; quarantined after 3 failures, next try in 0 s; " + NEXT,
         ),
         ([UNLOADED], HERE, "unloaded: no longer asked for"),
         ([UNLOADED], replace(HERE, is_selected=False), POLICY),
