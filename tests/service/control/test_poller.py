@@ -110,7 +110,7 @@ class Ticking:
 
     @property
     def staging(self) -> dict[int, str]:
-        return dict(self.board.latest.get(MODEL, {}))
+        return {int(key): text for key, text in self.board.latest.get(MODEL, {}).items()}
 
 
 @pytest.fixture
@@ -340,10 +340,10 @@ def test_a_model_that_could_not_be_read_is_asked_for_again_later(world: Ticking)
 def test_the_first_look_ends_when_all_lies_still(world: Ticking) -> None:
     world.write("1/model.onnx")
     wish = world.load()
-    assert not world.first_loads.done
+    assert not world.first_loads.wait(0)
     wish.outcome.set_exception(InternalError("broken"))
 
-    assert world.first_loads.done
+    assert world.first_loads.wait(0)
     assert list(world.first_loads.failures) == [MODEL]
 
 
@@ -351,12 +351,12 @@ def test_the_first_look_does_not_wait_for_ever(tmp_path: Path) -> None:
     world = Ticking(tmp_path, started_ns=0)
     file = world.write("1/model.onnx")
     world.tick()
-    assert not world.first_loads.done
+    assert not world.first_loads.wait(0)
     for size in range(2, 6):
         file.write_bytes(b"x" * size)
         world.tick(after=1.0)
 
-    assert world.first_loads.done
+    assert world.first_loads.wait(0)
     assert world.staging == {1: "staging: settling"}
 
 
