@@ -120,15 +120,11 @@ def _of(
         if before or was_duplicate:
             yield Remove(ModelName(name))
         return
-    is_new = _identities(found) != _identities(model.asked)
-    if is_new:
+    # Touched files are no news, but whoever tries again has to know them as they are.
+    differs = found != model.asked
+    if differs and _identities(found) != _identities(model.asked):
         model.again_s = AGAIN_S
-    # Touched files are loaded from, should that be tried again: they must be known as they are.
-    if (
-        found != model.asked
-        or was_duplicate
-        or (_is_due(model, now) and _is_at_rest(staging, found))
-    ):
+    if differs or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)

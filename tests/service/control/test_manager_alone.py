@@ -1,11 +1,20 @@
 """Loads in which each version stands alone: at start, and in poll mode."""
 
+import threading
+
 import pytest
 
 from interlock.control.answers import LoadMovedError
 from interlock.control.quarantine import FIRST_DELAY_S, MAX_DELAY_S
 from interlock.control.verifying import FilesMovedError
-from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.control.wishes import End, Trouble
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+)
+from interlock.runtime.threads import spawn
 from tests.support.control import MODEL, World, key, polled
 
 
@@ -367,6 +376,30 @@ def test_a_retry_of_what_serves_is_refused(world: World) -> None:
         world.retry(version=1).result(0)
     with pytest.raises(NotFoundError, match="unknown model: 'm' version 7 is not found"):
         world.retry(version=7).result(0)
+
+
+def test_a_retry_of_what_could_not_be_read_says_why(world: World) -> None:
+    broken = InternalError("no configuration")
+    world.inbox.put(Trouble(MODEL, broken, broken))
+    world.manager.step()
+
+    with pytest.raises(InternalError, match="no configuration"):
+        world.retry().result(0)
+
+
+def test_the_manager_wakes_by_itself_for_the_next_try(world: World) -> None:
+    began = threading.Event()
+    world.wish_alone((1, "a"))
+    world.fails(key(1))
+    world.manager.subscribe(lambda: began.set() if world.executor.loading else None)
+    world.clock.now += FIRST_DELAY_S - 0.01
+    thread = spawn("manager under test", world.manager.run)
+    world.clock.now += 1
+
+    assert began.wait(30)
+    world.inbox.put(End())
+    thread.join(30)
+    assert set(world.executor.loading) == {key(1, 2)}
 
 
 def test_a_retry_of_what_nobody_knows_is_refused(world: World) -> None:
