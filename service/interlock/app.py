@@ -162,6 +162,7 @@ class Server:
             ),
             control=ControlServicer(
                 inspection=self._control.inspection,
+                control=self._manager,
                 gate=gate,
                 subscribe=self._life.subscribe,
                 clock=monotonic,
