@@ -32,6 +32,7 @@ from interlock.control.index import Listing, ModelView, StagingBoard, index_entr
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
+from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
@@ -297,7 +298,7 @@ class Manager:
             case End():
                 self._ended = True
             case _:
-                yield self._take_in_report(message)
+                yield from self._take_in_report(message)
 
     def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
         if self._stopping:
@@ -357,9 +358,16 @@ class Manager:
         unit.trouble = trouble
         yield unit
 
-    def _take_in_report(self, report: Report) -> Unit:
-        unit = self._units[report.key.model]
-        record = unit.records[report.key]
+    def _take_in_report(self, report: Report) -> Iterator[Unit]:
+        unit = self._units.get(report.key.model, Unit(report.key.model))
+        record = unit.records.get(report.key)
+        if record is None or record.is_past(report):
+            self._put_aside(report)
+            return
+        self._hear_out(unit, record, report)
+        yield unit
+
+    def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
             case Progress(event=event):
                 self._move(unit, record, event, _REASONS[event])
@@ -369,6 +377,7 @@ class Manager:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 record.moved = isinstance(error, FilesMovedError)
+                record.hung = isinstance(error, OverTimeError)
                 record.failures += 1
                 self._move(unit, record, Event.FAIL, error.reason)
             case LoadDropped():
@@ -378,7 +387,12 @@ class Manager:
             case Unloaded():
                 self._move(unit, record, Event.UNLOADED, "unloaded")
         unit.fall_back()
-        return unit
+
+    def _put_aside(self, report: Report) -> None:
+        """Nobody waits for it any more; what it brings is taken apart again."""
+        log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
+        if isinstance(report, Loaded):
+            self._executor.discard(report.key, report.served)
 
     def _mark(self, action: Action) -> Callable[[], None]:
         """Write down that the action has begun; return what begins it."""
