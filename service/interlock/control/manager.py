@@ -32,6 +32,7 @@ from interlock.control.index import Listing, ModelView, StagingBoard, index_entr
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
+from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
@@ -376,6 +377,7 @@ class Manager:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 record.moved = isinstance(error, FilesMovedError)
+                record.hung = isinstance(error, OverTimeError)
                 record.failures += 1
                 self._move(unit, record, Event.FAIL, error.reason)
             case LoadDropped():

@@ -22,7 +22,12 @@ def next_try(failed_at: float, failures: int) -> float:
     return failed_at + delay_after(failures)
 
 
-def note(failures: int) -> str:
-    """Return what is added to the reason of a failure in the history of the version."""
+def note(failures: int, *, hung: bool = False) -> str:
+    """Return what is added to the reason of a failure in the history of the version.
+
+    What `hung` is not tried again by itself.
+    """
     times = "" if failures == 1 else f" after {failures} failures"
+    if hung:
+        return f"quarantined{times}, until its content changes or somebody asks"
     return f"quarantined{times}, next try in {delay_after(failures):.0f} s"

@@ -46,7 +46,8 @@ class Record:
     `served` is set from the moment it has been built until it has been unloaded. `reason`
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
-    nothing of their content. `failures` is how often its content has failed so far.
+    nothing of their content; `hung`, that its load was written off, and may hold a thread.
+    `failures` is how often its content has failed so far.
     """
 
     job: LoadJob
@@ -57,6 +58,7 @@ class Record:
     served: ServedModel | None = None
     last_move: Transition | None = None
     moved: bool = False
+    hung: bool = False
     failures: int = 0
 
     @property
@@ -232,7 +234,7 @@ class Unit:
         found = {one.version: one for one in (*self.polled.candidates, *self.polled.fallbacks)}
         for key in sorted(self.aspired):
             record = self.records[key]
-            if self._next_try(record) is not None and key.version in versions & found.keys():
+            if self._is_waiting(record) and key.version in versions & found.keys():
                 again = self._begin(found[key.version])
                 self.records[again].failures = record.failures
                 self.aspired = self.aspired - {key} | {again}
@@ -290,8 +292,9 @@ class Unit:
             record.served = None
         transition = Transition(record.key, before, record.phase, reason, now)
         record.last_move = transition
-        if self._next_try(record) is not None:
-            transition = replace(transition, reason=f"{reason}; {note(record.failures)}")
+        if self._is_waiting(record):
+            remark = note(record.failures, hung=record.hung)
+            transition = replace(transition, reason=f"{reason}; {remark}")
             record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
@@ -350,11 +353,17 @@ class Unit:
         )
 
     def _next_try(self, record: Record) -> float | None:
-        """Return when it is tried again by itself, `None` where it is not in quarantine."""
-        is_waiting = self.alone and record.phase is Phase.FAILED and record.key in self.aspired
-        if not is_waiting or record.last_move is None:
+        """Return when it is tried again by itself, `None` for never.
+
+        What hung is not: each try may cost a thread, and there are not many.
+        """
+        if record.hung or record.last_move is None or not self._is_waiting(record):
             return None
         return next_try(record.last_move.moment, record.failures)
+
+    def _is_waiting(self, record: Record) -> bool:
+        """Whether a generation is in quarantine."""
+        return self.alone and record.phase is Phase.FAILED and record.key in self.aspired
 
     def _is_lost(self, key: GenerationKey) -> bool:
         """Whether a version failed and nothing older of it serves."""

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from interlock.control.answers import LoadMovedError
+from interlock.control.load_watch import OverTimeError
 from interlock.control.quarantine import FIRST_DELAY_S, MAX_DELAY_S
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import End, Trouble
@@ -240,6 +241,16 @@ def test_a_failed_load_of_all_or_nothing_is_not_tried_again(world: World) -> Non
     world.fails(key(1))
 
     assert world.manager.due() is None
+
+
+def test_a_load_that_hung_is_tried_again_on_request_only(world: World) -> None:
+    world.wish_alone((1, "a"))
+    world.fails(key(1), OverTimeError("given up"))
+    assert world.manager.due() is None
+    assert world.manager.story(MODEL, 1)[-1].reason.endswith("changes or somebody asks")
+    world.retry()
+
+    assert set(world.executor.loading) == {key(1, 2)}
 
 
 def test_what_is_unloaded_or_stops_is_not_tried_again(world: World) -> None:
