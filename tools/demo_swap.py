@@ -128,7 +128,7 @@ def trouble_with(client: Client, expected: Expected) -> str:
     reasons = {row[1]: row[3] for row in client.index() if row[0] == MODEL}
     if expected.refused is not None:
         reason = reasons.get(str(expected.refused), "")
-        wanted = WRONG_ANSWER if expected.is_wrong else BROKEN_FILE
+        wanted = WRONG_ANSWER if expected.why is Kind.WRONG else BROKEN_FILE
         if wanted not in reason:
             return f"the index says {reason!r} of version {expected.refused}"
     if expected.forgotten is not None:

@@ -27,9 +27,6 @@ MOST_BAD: Final = 2
 GOOD_LEFT: Final = 2
 """How many good versions there must be before one is taken away."""
 
-Contents = Mapping[int, int | None]
-"""By version, the constant of what is in its directory; None for what must never answer."""
-
 
 class Kind(Enum):
     """How a version comes, or what is wrong with it."""
@@ -48,6 +45,9 @@ class Kind(Enum):
         return self in {Kind.HALF, Kind.TRUNCATED, Kind.WRONG}
 
 
+Content = int | Kind
+"""What a version's directory holds: the constant of its file, or what is wrong with it."""
+Contents = Mapping[int, Content]
 WAYS_OF_WRONG: Final = (Kind.SLOW, Kind.RENAME, Kind.FLIP)
 
 
@@ -75,8 +75,8 @@ class Change:
         return f"change {self.number} ({self.kind.value}, version {self.version}{where})"
 
     @property
-    def content(self) -> int | None:
-        return None if self.kind.is_bad else self.constant
+    def content(self) -> Content:
+        return self.kind if self.kind.is_bad else self.constant
 
 
 def plan_changes(count: int, seed: int, *, settle_s: float) -> tuple[Change, ...]:
@@ -86,7 +86,7 @@ def plan_changes(count: int, seed: int, *, settle_s: float) -> tuple[Change, ...
     open. The first file, version 1 with the constant 1, is there before.
     """
     chance = random.Random(seed)
-    contents: dict[int, int | None] = {1: 1}
+    contents: dict[int, Content] = {1: 1}
     deck: list[Kind] = []
     planned: list[Change] = []
     for number in range(1, count + 1):
@@ -96,7 +96,7 @@ def plan_changes(count: int, seed: int, *, settle_s: float) -> tuple[Change, ...
             deck.remove(kind)
         newest = max(contents)
         in_place = kind is Kind.GONE or (
-            chance.random() < 0.5 and not (kind.is_bad and contents[newest] is None)
+            chance.random() < 0.5 and not (kind.is_bad and isinstance(contents[newest], Kind))
         )
         version = newest if in_place else newest + 1
         pauses = [chance.uniform(0, settle_s / 4) for _ in range(BALLAST_BYTES // STEP_BYTES)]
@@ -123,14 +123,14 @@ def plan_changes(count: int, seed: int, *, settle_s: float) -> tuple[Change, ...
 def _fits(kind: Kind, contents: Contents) -> bool:
     newest_first = [contents[version] for version in sorted(contents, reverse=True)]
     if kind is Kind.GONE:
-        return any(content is not None for content in newest_first[1:])
-    return not kind.is_bad or newest_first[:MOST_BAD] != [None] * MOST_BAD
+        return any(isinstance(content, int) for content in newest_first[1:])
+    return not kind.is_bad or any(isinstance(content, int) for content in newest_first[:MOST_BAD])
 
 
 def _to_sweep(contents: Contents) -> int | None:
     """Return the oldest version, unless the good ones have become few."""
     oldest, *rest = sorted(contents)
-    good = [version for version in rest if contents[version] is not None]
+    good = [version for version in rest if isinstance(contents[version], int)]
     return oldest if len(good) >= GOOD_LEFT else None
 
 
@@ -139,7 +139,7 @@ def _sweeping(change: Change, version: int) -> Change:
     return Change(**{**values, "then_sweep": version})
 
 
-def _after(contents: Contents, change: Change) -> dict[int, int | None]:
+def _after(contents: Contents, change: Change) -> dict[int, Content]:
     """Return what is in the repository after a change."""
     after = dict(contents)
     if change.kind is Kind.GONE:
@@ -153,14 +153,14 @@ def _after(contents: Contents, change: Change) -> dict[int, int | None]:
 class Expected:
     """What a server must have come to, and what lies in the repository.
 
-    It answers with `constant`, from this version. It says of the version `refused` why it
-    does not serve what it has now, and nothing of that kind of `forgotten` any more.
+    It answers with `constant`, from this version. It says of the version `refused` that it
+    does not serve what it has now, and `why`, and nothing of that kind of `forgotten` any more.
     """
 
     version: int = 1
     constant: int = 1
     refused: int | None = None
-    is_wrong: bool = False
+    why: Kind | None = None
     forgotten: int | None = None
     contents: Contents = field(default_factory=lambda: {1: 1})
 
@@ -176,13 +176,14 @@ class Expected:
         swept = {key: value for key, value in contents.items() if key != change.then_sweep}
         is_gone = change.kind is Kind.GONE
         refused = change.version if change.kind.is_bad else None
-        if is_gone and not falls_back and contents[newest] is None:
+        if is_gone and not falls_back and isinstance(contents[newest], Kind):
             refused = newest
+        why = None if refused is None else contents[refused]
         return type(self)(
             version=version,
             constant=constant,
             refused=refused,
-            is_wrong=change.kind is Kind.WRONG,
+            why=why if isinstance(why, Kind) else None,
             forgotten=change.version if is_gone else None,
             contents=swept,
         )
@@ -190,7 +191,7 @@ class Expected:
     def _serving(self, contents: Contents, *, falls_back: bool) -> tuple[int, int]:
         for version in sorted(contents, reverse=True):
             content = contents[version]
-            if content is not None:
+            if isinstance(content, int):
                 return version, content
             if not falls_back or version == self.version:
                 break
