@@ -21,7 +21,7 @@ BALLAST_BYTES: Final = 8 * STEP_BYTES
 LONG_AGO_S: Final = 1_000_000_000
 MODEL_FILE: Final = "model.onnx"
 AT_MOST: Final = 5
-"""How many version directories there are; the oldest goes when there is one more."""
+"""From how many version directories on the oldest goes, if enough good ones are left."""
 MOST_BAD: Final = 2
 """How many bad ones may follow each other."""
 GOOD_LEFT: Final = 2
