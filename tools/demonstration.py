@@ -324,7 +324,7 @@ and in Python (pip install "tritonclient[grpc]"):
 """
 
 
-def demonstrate(server: Server, digit: Digit, repository: Path) -> bool:
+def demonstrate(server: Server, digit: Digit, repository: Path, *, patience_s: float) -> bool:
     """Show one digit and its answer, then the takeover; return whether all was as it must be."""
     line = Line("starting the server")
     with wait_until_ready(server, line) as channel:
@@ -334,13 +334,14 @@ def demonstrate(server: Server, digit: Digit, repository: Path) -> bool:
         line.end(duration(line.seconds))
         print(f"\n{drawing(digit.pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
         is_right = best[0].label == digit.label
-        print(
-            "The server is right." if is_right else f"The server is wrong: that is {digit.label}."
-        )
-        return show_takeover(channel, digit, repository) and is_right
+        wrong = f"The server is wrong: that is {digit.label}."
+        print("The server is right." if is_right else wrong)
+        return show_takeover(channel, digit, repository, patience_s=patience_s) and is_right
 
 
-def show_takeover(channel: grpc.Channel, digit: Digit, repository: Path) -> bool:
+def show_takeover(
+    channel: grpc.Channel, digit: Digit, repository: Path, *, patience_s: float
+) -> bool:
     """Copy the next version into the repository while clients ask; return whether none noticed."""
     print(f"\nNow version {NEXT_VERSION} of the model is copied into the folder, slowly.\n")
     line = Line("asking without pause meanwhile")
@@ -357,25 +358,38 @@ def show_takeover(channel: grpc.Channel, digit: Digit, repository: Path) -> bool
         repository / "digits",
         ask,
         pause=pause_and_tell,
-        within_s=TAKEOVER_WITHIN_S,
+        within_s=patience_s,
     )
     line.end(duration(line.seconds))
     if seen is None:
         raise DemonstrationError(
-            f"version {NEXT_VERSION} did not take over within {duration(TAKEOVER_WITHIN_S)}"
+            f"version {NEXT_VERSION} did not take over within {duration(patience_s)}: "
+            f"{reason_of(channel, NEXT_VERSION)}"
         )
     print(f"\n{seen.table()}\n")
     print("\n".join(sorted(set(seen.failures))) or "No client noticed.")
     return not seen.failures
 
 
-def run(digit: Digit, port: int, *, stop_after: bool) -> int:
+def reason_of(channel: grpc.Channel, version: str) -> str:
+    """Return what the server says of a version of the model."""
+    index = channel.unary_unary(
+        "/inference.GRPCInferenceService/RepositoryIndex",
+        request_serializer=pb.RepositoryIndexRequest.SerializeToString,
+        response_deserializer=pb.RepositoryIndexResponse.FromString,
+    )
+    rows = index(pb.RepositoryIndexRequest(), timeout=10).models
+    reasons = [row.reason for row in rows if (row.name, row.version) == ("digits", version)]
+    return "".join(reasons) or "the server knows nothing of it"
+
+
+def run(digit: Digit, port: int, *, stop_after: bool, patience_s: float = TAKEOVER_WITHIN_S) -> int:
     with tempfile.TemporaryDirectory(prefix="interlock-quickstart-") as folder:
         # A copy of the examples: what happens to it here is not to last.
         repository = Path(folder, "repository")
         shutil.copytree(digit.examples / "repository", repository)
         with Server(repository, port) as server:
-            is_good = demonstrate(server, digit, repository)
+            is_good = demonstrate(server, digit, repository, patience_s=patience_s)
             if not stop_after:
                 print(further_calls(digit, server.address()))
                 print(f"The server follows whatever you do to {repository}.")
