@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn, Protocol
 
+import grpc
 import numpy as np
 
 from tests.support import onnx_small
@@ -200,15 +201,19 @@ class Story:
             folder.publish(change, halfway=control.halfway)
             control.follow(expected)
         except OverlookedError as error:
-            self.overlooked.append(
-                f"{change}: {error}; expected version {expected.version} with {expected.constant}"
-            )
+            self._complain(change, str(error), expected)
+        except grpc.RpcError as error:
+            self._complain(change, f"{error.code().name}: {error.details()}", expected)
         folder.sweep(change)
         if expected.constant != self.expected.constant:
             self.windows[-1] = self.windows[-1]._replace(end_ns=time.monotonic_ns())
             self.windows.append(Window(expected.constant, began))
         self.expected = expected
         self.done.append(change)
+
+    def _complain(self, change: Change, text: str, expected: Expected) -> None:
+        wanted = f"version {expected.version} with {expected.constant}"
+        self.overlooked.append(f"{change}: {text}; expected {wanted}")
 
 
 def run(
