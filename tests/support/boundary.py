@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from interlock.domain.config import ModelConfig, TensorConfig
-from interlock.domain.description import ModelDescription
+from interlock.domain.description import ModelDescription, PlannedStep
 from interlock.domain.errors import NotFoundError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness, ServerPhase
@@ -119,6 +119,7 @@ class FakeInspection:
         self.kept = 4096
         self.states: dict[GenerationKey, VersionState] = {}
         self.moves: list[Transition] = []
+        self.plans: dict[str, Sequence[PlannedStep]] = {}
         self.described: dict[str, ModelDescription] = {}
 
     def became(self, move: Transition) -> None:
@@ -146,6 +147,9 @@ class FakeInspection:
         if model not in self.described:
             raise NotFoundError(f"no '{model}'")
         return self.described[model]
+
+    def plan(self, model: str) -> Sequence[PlannedStep]:
+        return self.plans[model]
 
 
 class IdleScheduler:

@@ -29,6 +29,7 @@ _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "RepositoryModelUnload": (INFERENCE, pb.RepositoryModelUnloadRequest),
     "LogSettings": (INFERENCE, pb.LogSettingsRequest),
     "Describe": (CONTROL, control_pb2.DescribeRequest),
+    "Plan": (CONTROL, control_pb2.PlanRequest),
 }
 
 

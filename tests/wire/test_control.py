@@ -123,6 +123,22 @@ def test_describe_says_why_a_version_is_not_loaded(repository: Repository, clien
     assert after.config_path.endswith("partial/config.pbtxt")
 
 
+def test_a_plan_says_what_a_load_would_do_and_does_nothing(
+    repository: Repository, client: Client
+) -> None:
+    repository.identity("planned")
+    client.load("planned")
+    repository.identity("planned", versions=(1, 2))
+
+    steps = ask(client, "Plan", model="planned").steps
+
+    assert [(one.version, one.effect, one.reason) for one in steps] == [
+        ("1", pb.PlanResponse.EFFECT_UNLOAD, "no longer asked for"),
+        ("2", pb.PlanResponse.EFFECT_LOAD, "it does not serve"),
+    ]
+    assert not client.model_ready("planned", "2")
+
+
 @pytest.mark.parametrize("method", ["History", "Describe"])
 def test_what_nobody_knows_is_not_found(client: Client, method: str) -> None:
     with pytest.raises(grpc.RpcError) as error:
@@ -154,20 +170,22 @@ def test_the_verb_prints_moves_until_it_is_interrupted(
     repository.identity("printed")
     words = ("watch", "printed", "-o=json", f"--server={server.address}")
     client.load("printed")
-    with subprocess.Popen(
-        [sys.executable, "-m", "interlock", *words], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        lines: queue.Queue[str] = queue.Queue()
-        stdout = process.stdout
-        reader = Thread(target=lambda: deque(map(lines.put, stdout), maxlen=0), daemon=True)
-        reader.start()
-        first = json.loads(lines.get(timeout=TIMEOUT_S))
-        client.unload("printed")
-        second = json.loads(lines.get(timeout=TIMEOUT_S))
-        process.send_signal(signal.SIGINT)
+    command = [sys.executable, "-m", "interlock", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines: queue.Queue[str] = queue.Queue()
+            stdout = process.stdout
+            reader = Thread(target=lambda: deque(map(lines.put, stdout), maxlen=0), daemon=True)
+            reader.start()
+            first = json.loads(lines.get(timeout=TIMEOUT_S))
+            client.unload("printed")
+            second = json.loads(lines.get(timeout=TIMEOUT_S))
+            process.send_signal(signal.SIGINT)
 
-        assert process.wait(TIMEOUT_S) == 0
-        reader.join(TIMEOUT_S)
+            assert process.wait(TIMEOUT_S) == 0
+            reader.join(TIMEOUT_S)
+        finally:
+            process.kill()
     assert (first["event"], first["phase"]) == ("state", "ready")
     assert (second["event"], second["from"], second["to"]) == ("transition", "ready", "draining")

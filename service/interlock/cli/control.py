@@ -1,10 +1,11 @@
-"""`interlock get`, `describe`, `watch`: what versions do, and why one is not loaded."""
+"""`interlock get`, `describe`, `plan`, `watch`: what versions do, did and would do."""
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from interlock.cli.connection_flags import add_client_verb
+from interlock.cli.interrupt import interrupt_is_the_end
 from interlock.cli.output import one_line, table, write, write_json, write_json_line
 from interlock.cli.verb import DONE, SubParsers
 from interlock.client import control, repository
@@ -23,6 +24,14 @@ def add_parser(subparsers: SubParsers) -> None:
         "describe",
         _describe,
         summary="show all of one model, and why a version is not loaded",
+        timeout_s=30,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser = add_client_verb(
+        subparsers,
+        "plan",
+        _plan,
+        summary="show what loading a model now would do, without doing it",
         timeout_s=30,
     )
     parser.add_argument("model", metavar="MODEL")
@@ -128,17 +137,24 @@ def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
+def _plan(arguments: argparse.Namespace, client: Client) -> int:
+    steps = control.plan(client, arguments.model)
+    if arguments.format == "json":
+        write_json({"steps": [asdict(step) for step in steps]})
+        return DONE
+    rows = [(one.effect, one.version, str(one.generation), one_line(one.reason)) for one in steps]
+    write(table(("WOULD", "VERSION", "GENERATION", "REASON"), rows))
+    return DONE
+
+
 def _watch(arguments: argparse.Namespace, client: Client) -> int:
-    try:
+    with interrupt_is_the_end():
         for event in control.watch(client, arguments.model):
             if isinstance(event, control.Move):
                 _write_move(event, is_json=arguments.format == "json")
                 continue
             for state in event:
                 _write_state(state, is_json=arguments.format == "json")
-    except KeyboardInterrupt:
-        # How one ends a watch, and no failure of it.
-        return DONE
     return DONE
 
 

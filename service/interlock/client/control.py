@@ -14,6 +14,7 @@ from interlock.pb import control_pb2 as pb
 CONTROL: Final = "interlock.v1.Control"
 
 _PHASES: Final = {number: name for name, number in pb.Phase.items()}
+_EFFECTS: Final = {number: name for name, number in pb.PlanResponse.Effect.items()}
 _FROM: Final = "from"
 
 
@@ -82,6 +83,25 @@ class Description:
     version_policy: str
     problem: str
     versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """What a load would do to one content of a version: keep, load or unload it."""
+
+    version: str
+    generation: int
+    effect: str
+    reason: str
+
+
+def plan(client: Client, model: str) -> tuple[PlannedStep, ...]:
+    request = pb.PlanRequest(model=model)
+    answer = client.call("Plan", request, pb.PlanResponse, service=CONTROL)
+    return tuple(
+        PlannedStep(step.version, step.generation, _effect(step.effect), step.reason)
+        for step in answer.steps
+    )
 
 
 def watch(client: Client, model: str) -> Iterator[tuple[VersionState, ...] | Move]:
@@ -157,6 +177,10 @@ def _move(message: pb.Transition) -> Move:
 def _phase(number: int) -> str:
     """Return the name; one that is newer than we are is its number."""
     return _PHASES.get(number, str(number)).removeprefix("PHASE_").lower()
+
+
+def _effect(number: int) -> str:
+    return _EFFECTS.get(number, str(number)).removeprefix("EFFECT_").lower()
 
 
 def _time(stamp: Timestamp) -> str:

@@ -1,7 +1,7 @@
 """What clients see of all models: the repository index, and strict readiness."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from interlock.control.lifecycle import Transition
@@ -68,15 +68,40 @@ class Listing:
     duplicates: frozenset[ModelName] = frozenset()
 
 
+StagingTexts = Mapping[ModelName, Mapping[Version, str]]
+
+
+class StagingBoard:
+    """Which versions are there and not complete, and how far they are; poll mode writes it.
+
+    One thread shows, by assignment; any thread reads.
+    """
+
+    def __init__(self) -> None:
+        self.latest: StagingTexts = {}
+
+    def show(self, texts: StagingTexts) -> None:
+        self.latest = texts
+
+
 def index_entries(
-    views: Mapping[ModelName, ModelView], listing: Listing, *, ready_only: bool
+    views: Mapping[ModelName, ModelView],
+    listing: Listing,
+    *,
+    ready_only: bool,
+    staging: StagingTexts | None = None,
 ) -> tuple[IndexEntry, ...]:
     """Return the lines of RepositoryIndex, by name, then by version."""
-    names = sorted(views.keys() | listing.models | listing.duplicates)
+    texts = staging or {}
+    names = sorted(views.keys() | listing.models | listing.duplicates | texts.keys())
     entries = (
         entry
         for name in names
-        for entry in _entries_of(name, views.get(name), duplicate=name in listing.duplicates)
+        for entry in _with_staging(
+            tuple(_entries_of(name, views.get(name), duplicate=name in listing.duplicates)),
+            name,
+            texts.get(name, {}),
+        )
     )
     return tuple(entry for entry in entries if not ready_only or entry.state is Readiness.READY)
 
@@ -117,6 +142,32 @@ def _entries_of(
     if view is not None:
         for version in view.versions:
             yield IndexEntry(name, version.version, version.readiness, version.reason)
+
+
+def _with_staging(
+    entries: tuple[IndexEntry, ...], name: ModelName, texts: Mapping[Version, str]
+) -> tuple[IndexEntry, ...]:
+    """Say of each version that is not complete how far it is; what serves goes on to."""
+    if not texts:
+        return entries
+    told = [
+        replace(entry, reason=texts[entry.version])
+        if entry.version is not None and entry.version in texts and entry.state in _SETTLED
+        else entry
+        for entry in entries
+        # The line for a model of which nothing was known: now something is.
+        if entry.version is not None or entry.state is not None
+    ]
+    known = {entry.version for entry in entries}
+    told += [
+        IndexEntry(name, version, Readiness.UNAVAILABLE, text)
+        for version, text in texts.items()
+        if version not in known
+    ]
+    return tuple(sorted(told, key=lambda entry: entry.version or 0))
+
+
+_SETTLED: Final = frozenset({Readiness.READY, Readiness.UNAVAILABLE})
 
 
 def _serves(view: ModelView) -> bool:

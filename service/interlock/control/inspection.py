@@ -6,34 +6,48 @@ Only reads: the views that the manager published, and the repository, in the cal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from interlock.control import answers
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.manager import Manager
+from interlock.control.polling import NoVersionError
+from interlock.control.preview import preview
+from interlock.control.wishes import Polled
 from interlock.domain.config import VersionPolicy, VersionPolicyKind
 from interlock.domain.config_rules import configure
 from interlock.domain.description import (
     GenerationDescription,
     ModelDescription,
+    PlannedStep,
     VersionDescription,
 )
 from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.transition import News, Phase, Transition
-from interlock.repository.layout import default_config_path
+from interlock.repository.layout import check_model_name, default_config_path
 from interlock.repository.snapshot import ModelSource
 from interlock.repository.version_policy import Selection, select
 
 ReadModel = Callable[[str], ModelSource]
 """Read one model's directory; raise ServiceError."""
 
+Poll = Callable[[ModelName], Polled]
+"""Read what a load of the model would load; raise ServiceError."""
+
 
 class Inspection:
     """What the frontend knows as `ModelInspection`. Any thread; `describe` reads the disk."""
 
     def __init__(
-        self, manager: Manager, *, read_model: ReadModel, auto_complete: bool = True
+        self,
+        manager: Manager,
+        *,
+        read_model: ReadModel,
+        poll: Poll,
+        auto_complete: bool = True,
     ) -> None:
         self._manager = manager
         self._read_model = read_model
+        self._poll = poll
         self._auto_complete = auto_complete
 
     def news(self, position: int | None) -> News:
@@ -62,6 +76,18 @@ class Inspection:
             version_policy=on_disk.policy,
             problem=on_disk.problem,
         )
+
+    def plan(self, model: str) -> tuple[PlannedStep, ...]:
+        """Return what a load would do now. Raise as a load would where there is nothing to load."""
+        check_model_name(model)
+        name = ModelName(model)
+        try:
+            polled = self._poll(name)
+        except NoVersionError as error:
+            raise answers.no_version_qualifies(name, error) from error
+        except ServiceError as error:
+            raise answers.failed_to_poll(name, error) from error
+        return preview(self._manager.view(model) or ModelView(name, ()), polled)
 
     def _look(self, model: str) -> "_OnDisk":
         try:

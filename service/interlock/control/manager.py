@@ -28,7 +28,7 @@ from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
-from interlock.control.index import Listing, ModelView, index_entries, strictly_ready
+from interlock.control.index import Listing, ModelView, StagingBoard, index_entries, strictly_ready
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
@@ -47,7 +47,16 @@ from interlock.control.reports import (
     Unloaded,
 )
 from interlock.control.verifying import FilesMovedError
-from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
+from interlock.control.wishes import (
+    End,
+    LoadWish,
+    Polled,
+    Stop,
+    Trouble,
+    UnloadAll,
+    UnloadWish,
+    Wish,
+)
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -90,7 +99,9 @@ class Manager:
         inbox: Inbox[Message],
         table: ServingTable,
         clock: Clock,
+        staging: StagingBoard | None = None,
     ) -> None:
+        self._staging = staging or StagingBoard()
         self._executor = executor
         self._inbox = inbox
         self._table = table
@@ -131,10 +142,16 @@ class Manager:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
 
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
+        return self._reception.peek(model)
+
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
         listing = Listing() if ready_only else self._listing.names()
-        return index_entries(self._views, listing, ready_only=ready_only)
+        return index_entries(
+            self._views, listing, ready_only=ready_only, staging=self._staging.latest
+        )
 
     def story(self, model: str, version: int) -> tuple[Transition, ...]:
         """Return the last moves of a version, oldest first, whatever the generation."""

@@ -90,6 +90,10 @@ class Reception:
         if options.wait:
             wish.gone.result()
 
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a plain load would find now, changing nothing."""
+        return self._overrides.peek(model)
+
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""
         for model in self._mode.first_models(self._first_snapshot):

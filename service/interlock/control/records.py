@@ -30,7 +30,8 @@ from interlock.serving.table import ModelEntry
 STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
-_KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+"""The phases in which a generation goes on where a load finds the same content."""
 
 
 @dataclass(slots=True, eq=False)
@@ -257,7 +258,7 @@ class Unit:
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                record.phase in _KEPT or self._is_quarantined(record)
+                record.phase in KEPT or self._is_quarantined(record)
             ):
                 return record.key
         return None

@@ -1,8 +1,9 @@
 """Everything that is known of one model: what is on disk, and what the server made of it."""
 
 from dataclasses import dataclass
+from enum import Enum
 
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
 
 
@@ -41,3 +42,20 @@ class ModelDescription:
     config_path: str = ""
     version_policy: str = ""
     problem: str = ""
+
+
+class Effect(Enum):
+    """What a load would do to one content of a version."""
+
+    KEEP = "keep"
+    LOAD = "load"
+    UNLOAD = "unload"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One content of a version, and what would become of it."""
+
+    key: GenerationKey
+    effect: Effect
+    reason: str

@@ -11,6 +11,7 @@ from typing import Final
 from interlock.domain.description import (
     GenerationDescription,
     ModelDescription,
+    PlannedStep,
     VersionDescription,
 )
 from interlock.domain.transition import Phase, Transition, VersionState
@@ -65,6 +66,15 @@ def encode_description(description: ModelDescription, zero: datetime) -> pb.Desc
         config_path=description.config_path,
         version_policy=description.version_policy,
         problem=description.problem,
+    )
+
+
+def encode_step(step: PlannedStep) -> pb.PlanResponse.Step:
+    return pb.PlanResponse.Step(
+        version=str(step.key.version),
+        generation=step.key.generation,
+        effect=f"EFFECT_{step.effect.name}",
+        reason=step.reason,
     )
 
 

@@ -8,7 +8,12 @@ from typing import Final
 
 from interlock.domain.errors import NotFoundError
 from interlock.domain.transition import Transition
-from interlock.frontend.control_codec import encode_description, encode_move, encode_snapshot
+from interlock.frontend.control_codec import (
+    encode_description,
+    encode_move,
+    encode_snapshot,
+    encode_step,
+)
 from interlock.frontend.gate import Category, Gate
 from interlock.frontend.pools import Pools
 from interlock.frontend.ports import ModelInspection
@@ -24,9 +29,10 @@ _CATEGORY: Final[Category] = "model-repository"
 
 
 class ControlServicer:
-    """One short method per RPC, any thread; only `describe` blocks. `watches` are the streams.
+    """One short method per RPC, any thread; only `describe` and `plan` block.
 
-    `zero` is the time of day at which the moments of the models' moves count from.
+    `watches` are the streams. `zero` is the time of day from which the moments of the models'
+    moves count.
     """
 
     def __init__(
@@ -71,6 +77,10 @@ class ControlServicer:
             raise
         return encode_description(description, self._zero)
 
+    def plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
+        self._gate.check_started()
+        return pb.PlanResponse(steps=map(encode_step, self._inspection.plan(request.model)))
+
     def service(self, guard: Guard, pools: Pools) -> Service:
         return Service(
             CONTROL_SERVICE,
@@ -91,6 +101,12 @@ class ControlServicer:
                 "Describe": guard.unary(
                     self.describe,
                     request=pb.DescribeRequest,
+                    category=_CATEGORY,
+                    pool=pools.inspection,
+                ),
+                "Plan": guard.unary(
+                    self.plan,
+                    request=pb.PlanRequest,
                     category=_CATEGORY,
                     pool=pools.inspection,
                 ),

@@ -86,7 +86,7 @@ def _inspection() -> BoundedPool:
         "grpc-inspection",
         threads=_INSPECTION_THREADS,
         calls=_INSPECTION_CALLS,
-        sentence=f"{_INSPECTION_CALLS} models are being described: try again later",
+        sentence=f"{_INSPECTION_CALLS} models are being looked at: try again later",
     )
 
 

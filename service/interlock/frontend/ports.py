@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from interlock.domain.description import ModelDescription
+from interlock.domain.description import ModelDescription, PlannedStep
 from interlock.domain.ids import Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
 from interlock.domain.transition import News, Transition
@@ -44,6 +44,10 @@ class ModelInspection(Protocol):
 
     def describe(self, model: str) -> ModelDescription:
         """Read the repository, and return all that is known; raise NotFoundError."""
+        ...
+
+    def plan(self, model: str) -> Sequence[PlannedStep]:
+        """Read the repository, and return what a load would do; raise as it would."""
         ...
 
 

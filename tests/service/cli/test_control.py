@@ -173,3 +173,19 @@ def test_describe_says_what_is_not_there(
 ) -> None:
     with scripted_server({"Describe": described(**changes)}) as server:
         assert line in command_line.ask(server, ["describe", "m"]).lines
+
+
+def test_plan_shows_what_a_load_would_do(command_line: CommandLine) -> None:
+    answer = pb.PlanResponse()
+    answer.steps.add(version="1", generation=1, effect="EFFECT_UNLOAD", reason="old")
+    answer.steps.add(version="2", generation=1, effect="EFFECT_LOAD", reason="new")
+    with scripted_server({"Plan": answer}) as server:
+        as_text = command_line.ask(server, ["plan", "m"])
+        as_json = command_line.ask(server, ["plan", "m", "-o=json"])
+
+    assert as_text.lines == [
+        "WOULD VERSION GENERATION REASON",
+        "unload 1 1 old",
+        "load 2 1 new",
+    ]
+    assert as_json.json["steps"][1]["effect"] == "load"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlock.control.inspection import Inspection
-from interlock.domain.description import ModelDescription
+from interlock.domain.description import Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import Version
 from interlock.domain.transition import Phase
@@ -41,8 +41,13 @@ class Disk:
             raise self.error
         return self.source
 
+    def inspection(self) -> Inspection:
+        return Inspection(self.world.manager, read_model=self.read, poll=self.world.repository.poll)
+
     def described(self) -> ModelDescription:
-        return Inspection(self.world.manager, read_model=self.read).describe(MODEL)
+        return Inspection(
+            self.world.manager, read_model=self.read, poll=self.world.repository.poll
+        ).describe(MODEL)
 
     def why(self) -> dict[int, str]:
         return {one.version: one.why_not_ready for one in self.described().versions}
@@ -57,7 +62,9 @@ def test_what_nobody_knows_is_not_found(disk: Disk) -> None:
     with pytest.raises(NotFoundError, match=f"unknown model: '{MODEL}' is not found"):
         disk.described()
     with pytest.raises(NotFoundError, match=f"unknown model: '{MODEL}' is not found"):
-        Inspection(disk.world.manager, read_model=disk.read).history(MODEL)
+        Inspection(
+            disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
+        ).history(MODEL)
 
 
 @pytest.mark.parametrize(("policy", "written", "selected"), POLICIES)
@@ -144,7 +151,9 @@ def test_what_was_deleted_is_still_told_of_while_the_server_knows_it(disk: Disk)
 def test_history_has_the_moves_of_every_version(disk: Disk) -> None:
     disk.world.serve((1, "a"))
 
-    history = Inspection(disk.world.manager, read_model=disk.read).history(MODEL)
+    history = Inspection(
+        disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
+    ).history(MODEL)
 
     assert [move.after for move in history[Version(1)]] == [
         Phase.LOADING,
@@ -154,7 +163,9 @@ def test_history_has_the_moves_of_every_version(disk: Disk) -> None:
 
 
 def test_news_are_those_of_the_manager(disk: Disk) -> None:
-    inspection = Inspection(disk.world.manager, read_model=disk.read)
+    inspection = Inspection(
+        disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
+    )
     start = inspection.news(None)
     assert start.snapshot == ()
 
@@ -166,3 +177,19 @@ def test_news_are_those_of_the_manager(disk: Disk) -> None:
     assert snapshot is not None
     (state,) = snapshot
     assert (state.key, state.phase, state.reason) == (key(1), Phase.READY, "loaded")
+
+
+def test_a_plan_is_that_of_what_the_repository_has(disk: Disk) -> None:
+    disk.world.repository.put((1, "a"))
+
+    (step,) = disk.inspection().plan(MODEL)
+
+    assert (step.key, step.effect) == (key(1), Effect.LOAD)
+    assert disk.world.manager.step() == ()
+
+
+def test_a_plan_fails_as_the_load_would(disk: Disk) -> None:
+    with pytest.raises(InternalError) as planned:
+        disk.inspection().plan("nobody")
+
+    assert str(planned.value).startswith("failed to load 'nobody', failed to poll")
