@@ -136,15 +136,16 @@ class DirectScheduler:
 
         As many threads as the system gives will do: they share the queue.
         """
-        try:
-            for runner in self._runners:
-                name = f"instance {runner.name}"
+        for runner in self._runners:
+            name = f"instance {runner.name}"
+            try:
                 self._threads.append(self._start(name, partial(self._serve, runner)))
-        except RuntimeError as error:
-            running = len(self._threads)
-            log.error("no thread", wanted=name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
-            if not running:
-                return UnavailableError(f"{name}: {error}")
+            except RuntimeError as error:
+                running = len(self._threads)
+                log.error("no thread", wanted=name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
+                if not running:
+                    return UnavailableError(f"{name}: {error}")
+                break
         for request in held:
             self._queue.put(request)
         return None

@@ -16,7 +16,7 @@ from typing import Final
 
 import uvloop
 
-from tools.benchmark.control import repositories, rest, stall, start, takeover
+from tools.benchmark.control import machine, repositories, rest, stall, start, takeover
 from tools.benchmark.control.figures import Figure, all_reached, table
 
 _FEW: Final = 10
@@ -78,6 +78,8 @@ def main() -> int:
     parser.add_argument("--loads", type=int, default=10, help="of each large model (default 10)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
+    if remark := machine.remark():
+        print(remark, file=sys.stderr)
     figures: list[Figure] = []
     for part in given.only or PARTS:
         # What each writes goes away before the next begins.

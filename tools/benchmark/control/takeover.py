@@ -22,7 +22,8 @@ from tools.benchmark.control.figures import Figure, Progress, percentile
 
 PART: Final = "from proven to answering"
 LIMIT_MS: Final = 5.0
-CLIENTS: Final = 4
+CLIENTS: Final = 2
+"""Who ask without pause; more of them would compete with the server they share a machine with."""
 _WITHIN_S: Final = 300.0
 _MS: Final = 1e6
 
