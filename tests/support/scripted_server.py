@@ -31,6 +31,7 @@ _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "Describe": (CONTROL, control_pb2.DescribeRequest),
     "Plan": (CONTROL, control_pb2.PlanRequest),
     "Rollback": (CONTROL, control_pb2.RollbackRequest),
+    "Retry": (CONTROL, control_pb2.RetryRequest),
 }
 
 

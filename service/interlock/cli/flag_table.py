@@ -138,6 +138,11 @@ MODEL_LOAD_MEMORY_FACTOR: Final = Flag(
     " the size of its files, twice for .onnx; one that does not fit into what is free is not"
     " loaded; 0 loads it all the same",
 )  # fmt: skip
+VERSION_FALLBACK: Final = _switch(
+    "version-fallback", Group.MODELS, _REPOSITORY.version_fallback,
+    "where the policy is 'latest', load the next newest version in the place of one that fails;"
+    " at start and in poll mode",
+)  # fmt: skip
 ALLOW_EXPLICIT_CONTROL: Final = _switch(
     "allow-explicit-control", Group.MODELS, _REPOSITORY.allow_explicit_control,
     "let clients load and unload in the modes none and poll as well: a load looks again at once,"
@@ -301,6 +306,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_LOAD_RETRY_COUNT,
     MODEL_LOAD_TIMEOUT,
     MODEL_LOAD_MEMORY_FACTOR,
+    VERSION_FALLBACK,
     ALLOW_EXPLICIT_CONTROL,
     ROLLBACK_WINDOW_SECS,
     DRAIN_TIMEOUT_SECS,

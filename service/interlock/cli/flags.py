@@ -273,6 +273,7 @@ def _repository(given: _Given) -> RepositorySettings:
         load_retry_count=given.one(table.MODEL_LOAD_RETRY_COUNT),
         load_timeout_s=given.one(table.MODEL_LOAD_TIMEOUT),
         load_memory_factor=given.one(table.MODEL_LOAD_MEMORY_FACTOR),
+        version_fallback=given.one(table.VERSION_FALLBACK),
         allow_explicit_control=given.one(table.ALLOW_EXPLICIT_CONTROL),
         rollback_window_s=given.one(table.ROLLBACK_WINDOW_SECS),
         drain_timeout_s=given.one(table.DRAIN_TIMEOUT_SECS),

@@ -52,4 +52,4 @@ def identities(polled: Polled | None) -> Identities:
     """Return what a poll found, selected or not."""
     if polled is None:
         return {}
-    return {one.version: one.fingerprint for one in (*polled.candidates, *polled.fallbacks)}
+    return {version: one.fingerprint for version, one in polled.found.items()}

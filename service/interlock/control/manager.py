@@ -35,6 +35,7 @@ from interlock.control.index import Listing, ModelView, StagingBoard, index_entr
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
+from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled
 from interlock.control.polling import Repository
@@ -55,6 +56,7 @@ from interlock.control.wishes import (
     LoadWish,
     Polled,
     ReleaseWish,
+    RetryWish,
     RollbackWish,
     Stop,
     Trouble,
@@ -66,6 +68,7 @@ from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
+from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
 from interlock.serving.table import ServingTable
@@ -110,6 +113,7 @@ class Manager:
         rollback_window_s: float = 0.0,
     ) -> None:
         self._staging = staging or StagingBoard()
+        self._staging.on_change(self._notify)
         self._executor = executor
         self._inbox = inbox
         self._table = table
@@ -167,6 +171,10 @@ class Manager:
         """Let loads by name go through whoever follows the repositories; before `start`."""
         self._reception.follow(ask)
 
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again now what failed of a model; see `Reception.retry`."""
+        self._reception.retry(model, version)
+
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
         return self._reception.peek(model)
@@ -186,6 +194,14 @@ class Manager:
     def view(self, model: str) -> ModelView | None:
         """Return what is known of a model now, `None` where that is nothing."""
         return self._views.get(ModelName(model))
+
+    def staging(self) -> tuple[VersionState, ...]:
+        """Return how far the contents are that arrive; the same object until that changes."""
+        return self._staging.states
+
+    def staging_of(self, model: str) -> Mapping[Version, str]:
+        """Return how far the contents of one model are that arrive."""
+        return self._staging.latest.get(ModelName(model), {})
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -247,7 +263,7 @@ class Manager:
 
     def due(self) -> float | None:
         """Return when to step though nothing has arrived (monotonic); the stepping thread's."""
-        return min(self._due.values(), default=None)
+        return None if self._stopping else min(self._due.values(), default=None)
 
     def step(self) -> tuple[Action, ...]:
         """Do one round and return the actions it started.
@@ -281,7 +297,10 @@ class Manager:
             except Exception:  # what one message breaks is no reason to be deaf to the others
                 log.exception("message not taken in", message=message)
         now = self._clock()
-        touched.update((name, self._units[name]) for name, due in self._due.items() if due <= now)
+        for unit in [self._units[name] for name, due in self._due.items() if due <= now]:
+            if not self._stopping:
+                unit.retry_due(now)
+                touched[unit.model] = unit
         return tuple(touched.values())
 
     def _take_in(self, message: Message) -> Iterator[Unit]:
@@ -290,19 +309,26 @@ class Manager:
                 yield from self._take_in_wish(message)
             case ReleaseWish():
                 yield from self._take_in_release(message)
+            case RetryWish():
+                yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
+            case Stop() | UnloadAll() | End():
+                yield from self._take_in_end(message)
+            case _:
+                yield from self._take_in_report(message)
+
+    def _take_in_end(self, message: Stop | UnloadAll | End) -> Iterator[Unit]:
+        match message:
             case Stop():
                 self._stopping = True
-            case UnloadAll():
-                self._farewell = message.outcome
+            case UnloadAll(outcome=outcome):
+                self._farewell = outcome
                 for unit in self._units.values():
                     self._aspire_to_nothing(unit)
                     yield unit
             case End():
                 self._ended = True
-            case _:
-                yield from self._take_in_report(message)
 
     def _take_in_wish(self, wish: LoadWish | UnloadWish | RollbackWish) -> Iterator[Unit]:
         if self._stopping:
@@ -371,6 +397,30 @@ class Manager:
             self._end_hold(unit, "released on request")
             yield unit
 
+    def _take_in_retry(self, wish: RetryWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        refusal: ServiceError | None = None
+        if self._stopping:
+            refusal = UnavailableError("Server is stopping")
+        elif unit is None:
+            refusal = answers.unknown(wish.model)
+        if unit is None or refusal is not None:
+            self._answers.append((wish.outcome, refusal))
+            return
+        yield unit
+        if wish.polled is not None:
+            if unit.hold is not None:
+                self._end_hold(unit, "a retry names it")
+            unit.trouble = None
+            unit.aspire(wish.polled, alone=True)
+        known = {key.version for key in unit.aspired}
+        versions = known if wish.version is None else known & {wish.version}
+        unit.retry(versions)
+        if under_way := unit.under_way(versions):
+            unit.wait_for(under_way, wish.outcome)
+        else:
+            self._answers.append((wish.outcome, unit.why_no_retry(wish.version)))
+
     def _aspire_to_nothing(self, unit: Unit) -> None:
         """Let go of what was aspired; who waits for it hears that it will not come."""
         match unit.pending:
@@ -415,9 +465,9 @@ class Manager:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 record.moved = isinstance(error, FilesMovedError)
+                record.hung = isinstance(error, OverTimeError)
+                record.failures += 1
                 self._move(unit, record, Event.FAIL, error.reason)
-                unit.fall_back()
-                unit.restore()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
@@ -425,6 +475,8 @@ class Manager:
             case Unloaded(freed=freed):
                 unit.gave_back(report.key, freed.freed_bytes)
                 self._move(unit, record, Event.UNLOADED, "unloaded", **asdict(freed))
+        unit.fall_back()
+        unit.restore()
         self._give_up_way_back(unit)
 
     def _put_aside(self, report: Report) -> None:
@@ -479,7 +531,7 @@ class Manager:
             model=key.model,
             version=key.version,
             generation=key.generation,
-            reason=reason,
+            reason=moved.reason,
             **{"from": moved.before.value, "to": moved.after.value},
             **facts,
         )
@@ -505,6 +557,7 @@ class Manager:
         """Answer whoever waited for what has now ended, then call the listeners."""
         for unit in units:
             self._settle(unit)
+            self._answers += [(one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None

@@ -18,7 +18,13 @@ Snapshot = Callable[[], RepositorySnapshot]
 
 
 class Mode(Protocol):
-    """One model-control mode."""
+    """One model-control mode.
+
+    `follows` says whether somebody asks anew for whatever changes in the repositories.
+    """
+
+    @property
+    def follows(self) -> bool: ...
 
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
         """Return the models to load at start, whether or not they are there."""
@@ -44,6 +50,8 @@ class NoneMode:
     allow_control: bool = False
     wants_all: bool = field(default=True, init=False)
 
+    follows: bool = False
+
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
         return _all_models(snapshot())
 
@@ -62,6 +70,8 @@ class PollMode:
     allow_control: bool = False
     wants_all: bool = field(default=True, init=False)
 
+    follows: bool = True
+
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:  # noqa: ARG002 - Mode's
         return ()
 
@@ -79,6 +89,7 @@ class ExplicitMode:
 
     load_models: tuple[str, ...] = ()
     wants_all: bool = field(default=False, init=False)
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if WILDCARD in self.load_models and len(set(self.load_models)) > 1:

@@ -32,6 +32,7 @@ from interlock.control.wishes import (
     LoadWish,
     Polled,
     ReleaseWish,
+    RetryWish,
     RollbackWish,
     Trouble,
     UnloadWish,
@@ -47,7 +48,7 @@ log = structlog.get_logger()
 
 _LOADED: Final = frozenset({Phase.STANDBY, Phase.READY})
 
-ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | Trouble
+ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish | Trouble
 
 
 class Follow(Protocol):
@@ -161,6 +162,31 @@ class Reception:
         """Let loads by name go through whoever follows the repositories."""
         self._follow = ask
 
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again now what failed of a model, or of this version; return when it serves.
+
+        Where nobody follows the repositories, with what is there now. Raise NotFoundError for
+        what nobody knows, InvalidRequestError where nothing has failed, or fails again, and
+        what `load` raises where the repository has nothing to load.
+        """
+        name = ModelName(model)
+        number = None if version is None else Version(version)
+        view = self._view(name)
+        if view is None:
+            raise answers.unknown(name)
+        if self._mode.follows:
+            wish = RetryWish(name, number)
+            self._hand_over(wish)
+            wish.outcome.result()
+            return
+        _check_failed(view, number)
+        self._turns.enter(name)
+        found = self._poll(name)
+        if isinstance(found, LoadWish) and view.alone:
+            self._ask(RetryWish(name, number, found.polled)).result()
+        else:
+            self._ask(found).result()
+
     def peek(self, model: ModelName) -> Polled:
         """Return what a plain load would find now, changing nothing."""
         return self._overrides.peek(model)
@@ -266,3 +292,12 @@ class Reception:
     def _first_load_ended(self, model: ModelName, outcome: "Future[None]") -> None:
         error = outcome.exception()
         self.first_loads.end(model, error if isinstance(error, ServiceError) else None)
+
+
+def _check_failed(view: ModelView, version: Version | None) -> None:
+    """Refuse a retry of what has not failed."""
+    if version is not None and version not in {one.version for one in view.versions}:
+        raise answers.unknown(view.model, version)
+    wanted = view.failed if version is None else view.failed & {version}
+    if not wanted and not (view.trouble and version is None):
+        raise answers.nothing_to_retry(view.model, version)

@@ -45,6 +45,11 @@ class Polled:
     common: str = ""
     origin: str = ""
 
+    @property
+    def found(self) -> dict[Version, Candidate]:
+        """Return what was found, selected or not."""
+        return {one.version: one for one in (*self.candidates, *self.fallbacks)}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadWish:
@@ -102,6 +107,19 @@ class ReleaseWish:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RetryWish:
+    """What failed of the model, or this version of it, shall be tried again now.
+
+    `polled` is what was found for that; `None` where what was asked for last is up to date.
+    """
+
+    model: ModelName
+    version: Version | None = None
+    polled: Polled | None = None
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trouble:
     """The model could not be polled. What serves of it goes on; the index says why.
 
@@ -144,4 +162,14 @@ class End:
     outcome: "Future[None]" = field(default_factory=Future)
 
 
-Wish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | Trouble | Stop | UnloadAll | End
+Wish = (
+    LoadWish
+    | UnloadWish
+    | RollbackWish
+    | ReleaseWish
+    | RetryWish
+    | Trouble
+    | Stop
+    | UnloadAll
+    | End
+)

@@ -6,7 +6,7 @@ from typing import Protocol
 from interlock.domain.description import LoadPlan, ModelDescription, RolledBack
 from interlock.domain.ids import Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
-from interlock.domain.transition import News, Transition
+from interlock.domain.transition import News, Transition, VersionState
 
 LoadParameter = bool | int | str | bytes | None
 LogValue = bool | int | str
@@ -27,13 +27,9 @@ class ModelControl(Protocol):
         """
         ...
 
-    def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
-        """Every known model and version, by name, then by version. Never blocks."""
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again what failed of a model, or of this version; return when it serves."""
         ...
-
-
-class ModelRollback(Protocol):
-    """Going back to what served before. Any thread may call; both block."""
 
     def roll_back(self, model: str, version: int | None) -> RolledBack:
         """Serve again what served before the last change, or this version as it did last.
@@ -46,6 +42,10 @@ class ModelRollback(Protocol):
         """End the hold on a model. Raise InvalidRequestError where there is none."""
         ...
 
+    def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
+        """Every known model and version, by name, then by version. Never blocks."""
+        ...
+
 
 class ModelInspection(Protocol):
     """What every version does, and did. Any thread may call."""
@@ -54,6 +54,13 @@ class ModelInspection(Protocol):
         """Return what has happened since an earlier reading, or where everything is now.
 
         The latter for `None`, and for a position that is too long ago. Never blocks.
+        """
+        ...
+
+    def staging(self) -> Sequence[VersionState]:
+        """Return how far the contents are that arrive; the same object until that changes.
+
+        Never blocks.
         """
         ...
 

@@ -27,7 +27,14 @@ from interlock.control.reports import (
     Unloaded,
 )
 from interlock.control.rollback import Past, target_of
-from interlock.control.wishes import LoadWish, ReleaseWish, RollbackWish, UnloadAll, UnloadWish
+from interlock.control.wishes import (
+    LoadWish,
+    ReleaseWish,
+    RetryWish,
+    RollbackWish,
+    UnloadAll,
+    UnloadWish,
+)
 from interlock.domain.config import SWAP_POLICY, ModelConfig
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey, ModelName, Version
@@ -51,7 +58,7 @@ class Reconciling(RuleBasedStateMachine):
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
-        self.wishes: list[LoadWish | UnloadWish | RollbackWish | ReleaseWish] = []
+        self.wishes: list[LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish] = []
         self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
@@ -115,7 +122,14 @@ class Reconciling(RuleBasedStateMachine):
         self.step()
         assert (unit.aspired, unit.hold) == before
 
-    @rule(seconds=st.sampled_from([1.0, WINDOW_S]))
+    @rule(model=models, version=st.sampled_from([None, 1, 2, 3]))
+    def wish_for_another_try(self, model: str, version: int | None) -> None:
+        number = None if version is None else Version(version)
+        wish = RetryWish(ModelName(model), number)
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.clock.now += seconds
 
@@ -271,6 +285,15 @@ class Reconciling(RuleBasedStateMachine):
                     failed.get((record.key.version, record.fingerprint), record.key) < record.key
                     for record in unit.records.values()
                 )
+
+    @invariant()
+    def only_what_failed_has_a_next_try(self) -> None:
+        if self.manager.due() is not None and not self.world.inbox.wait(0):
+            assert any(
+                record.phase is Phase.FAILED and unit.alone
+                for unit in self.manager._units.values()
+                for record in unit.records.values()
+            )
 
     def teardown(self) -> None:
         for model in self.leased:
