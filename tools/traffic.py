@@ -267,14 +267,21 @@ def run_clients(ways: Sequence[Way], target: Target, ready: Event, pipe: "Queue[
         worker.start()
     barrier.wait(STARTED_WITHIN_S)
     ready.set()
-    parent = multiprocessing.parent_process()
-    while not target.stop.wait(LOOK_EVERY_S):
-        if parent is not None and not parent.is_alive():
-            target.stop.set()
+    is_wanted = _wait_until_stopped(target.stop)
     for worker in workers:
         worker.join()
-    for log in logs:
-        pipe.put(log)
+    if is_wanted:
+        for log in logs:
+            pipe.put(log)
+
+
+def _wait_until_stopped(stop: Event) -> bool:
+    """Return when nobody is to ask any more: whether there is still somebody who wants to know."""
+    parent = multiprocessing.parent_process()
+    while not stop.wait(LOOK_EVERY_S):
+        if parent is not None and not parent.is_alive():
+            stop.set()
+    return parent is None or parent.is_alive()
 
 
 class Traffic:
