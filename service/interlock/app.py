@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -21,15 +21,19 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 from interlock.backends.catalog import built_in
 from interlock.control.executor import ThreadExecutor
 from interlock.control.inbox import Inbox
+from interlock.control.listing import RepositoryListing
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.control.polling import DiskRepository
+from interlock.domain.errors import ServiceError, UnavailableError
+from interlock.domain.ids import ModelName
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
 from interlock.frontend.hot_path import HotPath, TransportError
 from interlock.frontend.life import ServerLife
+from interlock.frontend.readiness_log import ReadinessLog
 from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
@@ -139,8 +143,15 @@ class Server:
         self._on_death = on_death
         self._table = ServingTable()
         self._scratch = Scratch(settings.repository.scratch_directory)
-        self._manager = build_manager(settings, self._table, self._scratch)
-        self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
+        self._listing = RepositoryListing(settings.repository.roots, clock=monotonic)
+        self._manager = build_manager(settings, self._table, self._scratch, self._listing)
+        self._life = ServerLife(
+            self._manager,
+            self._listing,
+            strict_readiness=settings.lifetime.strict_readiness,
+            required=settings.lifetime.required_models,
+        )
+        self._life.subscribe(ReadinessLog(self._life.objections).look)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._hot_path = HotPath(
             settings.grpc,
@@ -183,6 +194,8 @@ class Server:
         self._hot_path.start()
         headline = f"Listening on {self._address}"
         log.info(headline, transport=self._hot_path.transport.name)
+        self._listing.begin(self._manager.first_loads)
+        self._listing.start(self._on_death)
         self._manager.start(self._on_death)
 
     def _open_scratch(self) -> None:
@@ -209,15 +222,24 @@ class Server:
         while not first.wait(_NOTICE_S / 10):
             if stop.asked:
                 return True
-        for model, error in first.failures.items():
+        failures = {**dict(self._never_to_serve()), **first.failures}
+        for model, error in failures.items():
             log.error("failed to load at start", model=model, reason=str(error))
-        if first.failures and self._settings.lifetime.exit_on_error:
+        if failures and self._settings.lifetime.exit_on_error:
             log.error("creating server: Internal - failed to load all models")
             return False
         self._life.serve()
         headline = f"Started GRPCInferenceService at {self._address}"
         log.info(headline)
         return True
+
+    def _never_to_serve(self) -> Iterator[tuple[str, ServiceError]]:
+        """Yield the required models that nobody can load any more."""
+        if self._settings.repository.control_mode is ControlMode.NONE:
+            for model, why in self._manager.lacking(
+                map(ModelName, self._settings.lifetime.required_models)
+            ):
+                yield model, UnavailableError(f"required, and {why}")
 
     def _stop(self, stop: StopSignal) -> bool:
         """Drain and end every part, in order; False where the time ran out."""
@@ -227,6 +249,7 @@ class Server:
             log.info("serving on before the drain", seconds=delay_s)
             time.sleep(delay_s)
         deadline = monotonic() + self._settings.lifetime.exit_timeout_s
+        self._listing.close()
         self._manager.stop()
         self._life.refuse()
         lingered = monotonic() + _LINGER_S
@@ -275,7 +298,9 @@ class Server:
         os._exit(_FAILED)
 
 
-def build_manager(settings: Settings, table: ServingTable, scratch: Scratch) -> Manager:
+def build_manager(
+    settings: Settings, table: ServingTable, scratch: Scratch, listing: RepositoryListing
+) -> Manager:
     repository = settings.repository
     mode: Mode = NoneMode()
     if repository.control_mode is ControlMode.EXPLICIT:
@@ -306,6 +331,7 @@ def build_manager(settings: Settings, table: ServingTable, scratch: Scratch) -> 
         inbox=inbox,
         table=table,
         clock=monotonic,
+        names=listing,
     )
 
 

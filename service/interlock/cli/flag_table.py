@@ -224,6 +224,11 @@ STRICT_READINESS: Final = _switch(
     "strict-readiness", Group.LIFETIME, _LIFETIME.strict_readiness,
     "be ready only while every known model is",
 )  # fmt: skip
+REQUIRED_MODEL: Final = Flag(
+    "required-model", Group.LIFETIME, str, None, "NAME",
+    "be ready while this model serves, whatever the others do; may be repeated",
+    many=True, commas=True,
+)  # fmt: skip
 EXIT_TIMEOUT: Final = Flag(
     "exit-timeout-secs", Group.LIFETIME, read.seconds, _LIFETIME.exit_timeout_s, "SECONDS",
     "how long requests in flight may take to finish when the server stops",
@@ -289,6 +294,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     GRPC_MAX_CONNECTION_AGE_GRACE,
     EXIT_ON_ERROR,
     STRICT_READINESS,
+    REQUIRED_MODEL,
     EXIT_TIMEOUT,
     SHUTDOWN_DELAY,
     SERVER_ID,

@@ -314,6 +314,7 @@ def _lifetime(given: _Given) -> LifetimeSettings:
     return LifetimeSettings(
         exit_on_error=given.one(table.EXIT_ON_ERROR),
         strict_readiness=given.one(table.STRICT_READINESS),
+        required_models=tuple(dict.fromkeys(given.every(table.REQUIRED_MODEL))),
         exit_timeout_s=given.one(table.EXIT_TIMEOUT),
         shutdown_delay_s=given.one(table.SHUTDOWN_DELAY),
     )

@@ -27,9 +27,16 @@ from interlock.control.actions import (
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
-from interlock.control.index import Listing, ModelView, index_entries, strictly_ready
+from interlock.control.index import (
+    Listing,
+    ModelView,
+    Names,
+    index_entries,
+    lacking,
+    objections,
+    strictly_ready,
+)
 from interlock.control.lifecycle import Event, Phase, Transition
-from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled, plan
@@ -88,6 +95,7 @@ class Manager:
         inbox: Inbox[Message],
         table: ServingTable,
         clock: Clock,
+        names: Names,
     ) -> None:
         self._executor = executor
         self._inbox = inbox
@@ -97,7 +105,7 @@ class Manager:
             repository=repository, mode=mode, hand_over=inbox.put, clock=clock
         )
         self._release = repository.release
-        self._listing = CachedListing(repository.snapshot, clock)
+        self._names = names
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
@@ -129,7 +137,7 @@ class Manager:
 
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
-        listing = Listing() if ready_only else self._listing.names()
+        listing = Listing() if ready_only else self._names.names()
         return index_entries(self._views, listing, ready_only=ready_only)
 
     def story(self, model: str, version: int) -> tuple[Transition, ...]:
@@ -140,6 +148,14 @@ class Manager:
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
         return strictly_ready(self._views.values())
+
+    def objections(self) -> Iterator[str]:
+        """Yield why not every version that is known serves: see `index.objections`."""
+        return objections(self._views.values())
+
+    def lacking(self, required: Iterable[ModelName]) -> Iterator[tuple[ModelName, str]]:
+        """Yield which of these models do not serve, each with the reason."""
+        return lacking(required, self._views, self._names.latest)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` (quick, never blocking) after every change; return how to end that."""

@@ -6,15 +6,20 @@ named as unknown: a repository that fails to answer has not lost its models.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from interlock.repository.fingerprint import Fingerprint, by_version, fingerprint_of
-from interlock.repository.layout import MANIFEST_FILE, is_ignored, version_of
+from interlock.repository.layout import MANIFEST_FILE, version_of
 from interlock.repository.listing import DIRECTORY, Entry, Listing, Problem, list_model
-from interlock.repository.snapshot import distinct_roots, root_problem, subdirectories
+from interlock.repository.snapshot import (
+    distinct_roots,
+    list_root,
+    root_problem,
+    unmounted_problem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +150,22 @@ class Scanner:
     ) -> Mapping[str, FoundModel]:
         seen = self._seen.get(root, _NEVER)
         try:
-            device = root.stat().st_dev
-            names = [name for name in subdirectories(root) if not is_ignored(name)]
+            listed = list_root(root)
         except OSError as error:
             problems[str(root.absolute())] = root_problem(root, error)
         else:
-            if names or device == seen.device or not seen.models:
-                models = self._look_at(root, names, problems, unknown)
-                self._seen[root] = _Root(device, models)
+            if not seen.models or not listed.is_unmounted(seen.device):
+                models = self._look_at(root, listed.names, problems, unknown)
+                self._seen[root] = _Root(listed.device, models)
                 return models
-            # An empty directory is what is left where a file system was mounted.
-            problems[str(root.absolute())] = f"model repository is no longer mounted: {root}"
+            problems[str(root.absolute())] = unmounted_problem(root)
         unknown.update(seen.models)
         models = {name: _as_last_seen(model) for name, model in seen.models.items()}
         self._seen[root] = _Root(seen.device, models)
         return models
 
     def _look_at(
-        self, root: Path, names: Sequence[str], problems: dict[str, str], unknown: set[str]
+        self, root: Path, names: Iterable[str], problems: dict[str, str], unknown: set[str]
     ) -> Mapping[str, FoundModel]:
         models: dict[str, FoundModel] = {}
         prefix = os.fspath(root)

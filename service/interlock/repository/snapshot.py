@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR
-from typing import Final
+from typing import Final, NamedTuple
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository import layout
@@ -73,14 +73,35 @@ def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[
     directories: dict[str, list[Path]] = {}
     for root in distinct_roots(roots):
         try:
-            names = list(subdirectories(root))
+            names = list_root(root).names
         except OSError as error:
             problems[str(root.absolute())] = root_problem(root, error)
             continue
         for name in names:
-            if not layout.is_ignored(name):
-                directories.setdefault(name, []).append(root / name)
+            directories.setdefault(name, []).append(root / name)
     return directories
+
+
+class RootListing(NamedTuple):
+    """What may be models in one root: the names of its directories, and on which device.
+
+    `place` is the root's path after all links.
+    """
+
+    place: str
+    device: int
+    names: frozenset[str]
+
+    def is_unmounted(self, device: int) -> bool:
+        """Whether this is what a mounted root of that device leaves behind: an empty directory."""
+        return not self.names and device != self.device
+
+
+def list_root(root: Path) -> RootListing:
+    """List the directories of a root that are not ignored. Raise OSError where that fails."""
+    device = root.stat().st_dev
+    names = frozenset(name for name in subdirectories(root) if not layout.is_ignored(name))
+    return RootListing(os.path.realpath(root), device, names)
 
 
 def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> ModelSource:
@@ -157,6 +178,11 @@ def root_problem(root: Path, error: OSError) -> str:
     if isinstance(error, (NotADirectoryError, FileNotFoundError)):
         return f"repository path is not a valid directory: {root}"
     return f"failed to stat file {root}: {error.strerror}"
+
+
+def unmounted_problem(root: Path) -> str:
+    """Return what to say of a root that had models and is an empty directory of another device."""
+    return f"model repository is no longer mounted: {root}"
 
 
 def subdirectories(directory: Path) -> Iterator[str]:
