@@ -1,6 +1,6 @@
 """The composition root: builds every part of the server, starts and stops them in order.
 
-The only place where concrete classes are named together.
+The only place, with `control_plane`, where concrete classes are named together.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -18,16 +19,11 @@ import structlog
 # Before anything imports grpc: the server never forks, and the handlers cost every call.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from interlock.backends.catalog import built_in
-from interlock.control.executor import ThreadExecutor
-from interlock.control.inbox import Inbox
-from interlock.control.listing import RepositoryListing
-from interlock.control.manager import Manager, Message
-from interlock.control.modes import ExplicitMode, Mode, NoneMode
-from interlock.control.polling import DiskRepository
+from interlock.control_plane import ControlPlane
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.frontend.access_log import AccessLog
+from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
@@ -38,11 +34,9 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
-from interlock.repository.scratch import Scratch
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.threads import OnDeath
-from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import (
     ControlMode,
@@ -142,12 +136,11 @@ class Server:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable()
-        self._scratch = Scratch(settings.repository.scratch_directory)
-        self._listing = RepositoryListing(settings.repository.roots, clock=monotonic)
-        self._manager = build_manager(settings, self._table, self._scratch, self._listing)
+        self._control = ControlPlane(settings, self._table)
+        self._manager = self._control.manager
         self._life = ServerLife(
             self._manager,
-            self._listing,
+            self._control.listing,
             strict_readiness=settings.lifetime.strict_readiness,
             required=settings.lifetime.required_models,
         )
@@ -174,6 +167,13 @@ class Server:
                 gate=gate,
                 version=settings.version,
             ),
+            control=ControlServicer(
+                inspection=self._control.inspection,
+                gate=gate,
+                subscribe=self._life.subscribe,
+                clock=monotonic,
+                zero=datetime.now(UTC) - timedelta(seconds=monotonic()),
+            ),
             guard=Guard(gate, before_reply=delay_of(settings)),
             health=health,
             watch=HealthWatch(
@@ -184,7 +184,10 @@ class Server:
 
     def start(self) -> None:
         """Open the port, and begin to load. Raise StartError."""
-        self._open_scratch()
+        try:
+            self._control.open()
+        except OSError as error:
+            raise StartError(f"--scratch-directory cannot be used: {error}") from error
         try:
             port = self._grpc.bind()
         except BindError as error:
@@ -194,18 +197,7 @@ class Server:
         self._hot_path.start()
         headline = f"Listening on {self._address}"
         log.info(headline, transport=self._hot_path.transport.name)
-        self._listing.begin(self._manager.first_loads)
-        self._listing.start(self._on_death)
-        self._manager.start(self._on_death)
-
-    def _open_scratch(self) -> None:
-        self._scratch.sweep()
-        if self._settings.repository.scratch_directory is None:
-            return  # made when it is needed
-        try:
-            self._scratch.open()
-        except OSError as error:
-            raise StartError(f"--scratch-directory cannot be used: {error}") from error
+        self._control.start(self._on_death)
 
     def run(self, stop: StopSignal) -> int:
         """Serve until `stop`; return the exit code."""
@@ -234,12 +226,12 @@ class Server:
         return True
 
     def _never_to_serve(self) -> Iterator[tuple[str, ServiceError]]:
-        """Yield the required models that nobody can load any more."""
-        if self._settings.repository.control_mode is ControlMode.NONE:
-            for model, why in self._manager.lacking(
-                map(ModelName, self._settings.lifetime.required_models)
-            ):
-                yield model, UnavailableError(f"required, and {why}")
+        """Yield the required models that do not serve and that nobody can load any more."""
+        if self._settings.repository.control_mode is not ControlMode.NONE:
+            return
+        required = map(ModelName, self._settings.lifetime.required_models)
+        for model, why in self._manager.lacking(required):
+            yield model, UnavailableError(f"this required model {why}")
 
     def _stop(self, stop: StopSignal) -> bool:
         """Drain and end every part, in order; False where the time ran out."""
@@ -249,8 +241,7 @@ class Server:
             log.info("serving on before the drain", seconds=delay_s)
             time.sleep(delay_s)
         deadline = monotonic() + self._settings.lifetime.exit_timeout_s
-        self._listing.close()
-        self._manager.stop()
+        self._control.stop()
         self._life.refuse()
         lingered = monotonic() + _LINGER_S
         log.info("Waiting for in-flight requests to complete.")
@@ -263,8 +254,7 @@ class Server:
             return self._give_up()
         if not self._manager.unload_all(deadline):
             return self._give_up()
-        self._manager.close()
-        self._scratch.close()
+        self._control.close()
         self._grpc.close()
         log.info("stopped")
         return True
@@ -296,43 +286,6 @@ class Server:
         sys.stderr.flush()
         # Threads that hang in a model would keep the interpreter from ending.
         os._exit(_FAILED)
-
-
-def build_manager(
-    settings: Settings, table: ServingTable, scratch: Scratch, listing: RepositoryListing
-) -> Manager:
-    repository = settings.repository
-    mode: Mode = NoneMode()
-    if repository.control_mode is ControlMode.EXPLICIT:
-        mode = ExplicitMode(repository.load_models)
-    auto_complete = not repository.disable_auto_complete
-    loader = ModelLoader(
-        built_in(repository.backend_config),
-        trim=allocator.trim,
-        auto_complete=auto_complete,
-        default_max_batch_size=repository.default_max_batch_size,
-        hold=settings.debug.delay_scheduler,
-    )
-    inbox: Inbox[Message] = Inbox()
-    return Manager(
-        repository=DiskRepository(
-            repository.roots,
-            config_name=repository.config_name,
-            auto_complete=auto_complete,
-            scratch=scratch,
-        ),
-        mode=mode,
-        executor=ThreadExecutor(
-            loader,
-            inbox.put,
-            load_threads=repository.load_thread_count,
-            retries=repository.load_retry_count,
-        ),
-        inbox=inbox,
-        table=table,
-        clock=monotonic,
-        names=listing,
-    )
 
 
 def delay_of(settings: Settings) -> Callable[[], None] | None:

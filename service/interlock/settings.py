@@ -55,6 +55,8 @@ class ControlMode(Enum):
 
     NONE = "none"
     """Everything that the repositories hold at start."""
+    POLL = "poll"
+    """What the repositories hold, now and later."""
     EXPLICIT = "explicit"
     """`--load-model` at start, then the repository RPCs."""
 
@@ -193,6 +195,7 @@ class GrpcSettings:
 
 EVERY_MODEL: Final = "*"
 DEFAULT_MAX_BATCH_SIZE: Final = 4
+MIN_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,10 @@ class RepositorySettings:
 
     roots: tuple[Path, ...]
     control_mode: ControlMode = ControlMode.NONE
+    poll_s: float = 15.0
+    """How often to scan where no file event asks for it; POLL only."""
+    settle_s: float = 2.0
+    """For how long a version must lie still before it is touched; POLL only."""
     load_models: tuple[str, ...] = ()
     """Names, or `EVERY_MODEL` alone; EXPLICIT only."""
     config_name: str = ""
@@ -222,6 +229,8 @@ class RepositorySettings:
         _at_least(1, model_load_thread_count=self.load_thread_count)
         _at_least(0, default_max_batch_size=self.default_max_batch_size)
         _at_least(0, model_load_retry_count=self.load_retry_count)
+        _at_least(MIN_POLL_S, repository_poll_secs=self.poll_s)
+        _at_least(0, repository_settle_secs=self.settle_s)
         if self.load_models and self.control_mode is not ControlMode.EXPLICIT:
             raise SettingsError(
                 "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."

@@ -25,6 +25,7 @@ SERVICES = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "inference.GRPCInferenceService",
+    "interlock.v1.Control",
 ]
 BUF = shutil.which("buf", path=str(Path(sys.executable).parent))
 

@@ -20,10 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from interlock.domain.config import ModelConfig, TensorConfig
+from interlock.domain.description import ModelDescription, PlannedStep
+from interlock.domain.errors import NotFoundError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness, ServerPhase
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
+from interlock.domain.transition import News, Transition, VersionState
+from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
@@ -42,6 +46,7 @@ from interlock.telemetry.statistics import VersionStatistics
 
 TIMEOUT_S = 20.0
 VERSION = "9.8.7"
+DAY_ZERO = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class FakeServerState:
@@ -115,6 +120,46 @@ class FakeControl:
             raise self.error
 
 
+class FakeInspection:
+    """Tells what a test has put here; `became` is what the manager does."""
+
+    def __init__(self) -> None:
+        self.kept = 4096
+        self.states: dict[GenerationKey, VersionState] = {}
+        self.moves: list[Transition] = []
+        self.plans: dict[str, Sequence[PlannedStep]] = {}
+        self.described: dict[str, ModelDescription] = {}
+
+    def became(self, move: Transition) -> None:
+        self.states[move.key] = VersionState(
+            move.key, move.after, Readiness.READY, move.reason, move.moment
+        )
+        self.moves.append(move)
+
+    def news(self, position: int | None) -> News:
+        now = len(self.moves)
+        if position is None or now - position > self.kept:
+            return News(now, snapshot=tuple(self.states.values()))
+        return News(now, moves=tuple(self.moves[position:]))
+
+    def history(self, model: str) -> Mapping[Version, Sequence[Transition]]:
+        stories: dict[Version, list[Transition]] = {}
+        for move in self.moves:
+            if move.key.model == model:
+                stories.setdefault(move.key.version, []).append(move)
+        if not stories:
+            raise NotFoundError(f"no '{model}'")
+        return stories
+
+    def describe(self, model: str) -> ModelDescription:
+        if model not in self.described:
+            raise NotFoundError(f"no '{model}'")
+        return self.described[model]
+
+    def plan(self, model: str) -> Sequence[PlannedStep]:
+        return self.plans[model]
+
+
 class IdleScheduler:
     """The scheduler of a version that nobody runs."""
 
@@ -161,6 +206,7 @@ class Boundary:
     state: FakeServerState
     control: FakeControl
     logs: LogState
+    inspection: FakeInspection
     watch: HealthWatch
     server: GrpcServer
     delays: list[str]
@@ -207,15 +253,23 @@ def build(
     servicer = Servicer(
         table=table, control=control, state=state, logs=logs, gate=gate, version=VERSION
     )
+    inspection = FakeInspection()
     server = GrpcServer(
         settings,
         servicer=servicer,
+        control=ControlServicer(
+            inspection=inspection,
+            gate=gate,
+            subscribe=state.subscribe,
+            clock=clock,
+            zero=DAY_ZERO,
+        ),
         guard=Guard(gate, before_reply=lambda: delays.append("delay")),
         health=health,
         watch=watch,
         add_hot_methods=add_hot_methods,
     )
-    return Boundary(table, state, control, logs, watch, server, delays)
+    return Boundary(table, state, control, logs, inspection, watch, server, delays)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Fakes for the control plane: a repository, an executor, a loader, and a world to step by hand."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,6 +79,8 @@ class FakeRepository:
     looks: list[Look] = field(default_factory=list)
     released: list[Path] = field(default_factory=list)
     bad_files: ServiceError | None = None
+    latest: int = 0
+    """How many versions `poll_staged` selects, 0 for all."""
 
     def put(self, *candidates: tuple[int, str], model: str = MODEL, common: str = "") -> None:
         self.models[model] = replace(polled(*candidates, model=model), common=common)
@@ -129,6 +131,19 @@ class FakeRepository:
             replace(one, fingerprint=f"{one.fingerprint} {look.config}") for one in found.candidates
         )
         return replace(found, candidates=candidates, origin=look.origin)
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        """All versions that were found, the newest `latest` of them selected."""
+        self.poll(model)
+        newest = sorted(found, reverse=True)
+        count = self.latest or len(newest)
+        return Polled(
+            model=model,
+            config=ModelConfig(model),
+            directory=Path("/models") / model,
+            candidates=tuple(found[version] for version in sorted(newest[:count])),
+            fallbacks=tuple(found[version] for version in newest[count:]),
+        )
 
 
 @dataclass
@@ -195,6 +210,16 @@ class World:
     def wish(self, *candidates: tuple[int, str], model: str = MODEL) -> "Future[None]":
         """Wish for these versions and step."""
         wish = LoadWish(polled(*candidates, model=model))
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def wish_alone(
+        self, *candidates: tuple[int, str], fallbacks: Sequence[tuple[int, str]] = ()
+    ) -> "Future[None]":
+        """Wish for these versions, each for itself, and step."""
+        found = replace(polled(*candidates), fallbacks=polled(*fallbacks).candidates)
+        wish = LoadWish(found, alone=True)
         self.inbox.put(wish)
         self.manager.step()
         return wish.outcome

@@ -1,6 +1,6 @@
 """A gRPC server on a real socket that answers each method as it was told, and remembers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from interlock.pb import grpc_service_pb2 as pb, health_pb2
+from interlock.pb import control_pb2, grpc_service_pb2 as pb, health_pb2
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
+CONTROL = "interlock.v1.Control"
 
 _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "Check": (HEALTH, health_pb2.HealthCheckRequest),
@@ -27,6 +28,8 @@ _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "RepositoryModelLoad": (INFERENCE, pb.RepositoryModelLoadRequest),
     "RepositoryModelUnload": (INFERENCE, pb.RepositoryModelUnloadRequest),
     "LogSettings": (INFERENCE, pb.LogSettingsRequest),
+    "Describe": (CONTROL, control_pb2.DescribeRequest),
+    "Plan": (CONTROL, control_pb2.PlanRequest),
 }
 
 
@@ -38,7 +41,8 @@ class Refusal:
     text: str
 
 
-Answer = Message | Refusal
+Answer = Message | Refusal | Sequence[Message]
+"""What a method answers; a sequence is that of a stream, which ends behind it."""
 
 
 @dataclass(slots=True)
@@ -56,8 +60,19 @@ class ScriptedServer:
         answer = self.answers.get(method, Refusal(grpc.StatusCode.UNIMPLEMENTED, ""))
         if isinstance(answer, Message):
             return answer.SerializeToString()
+        assert isinstance(answer, Refusal)
         context.abort(answer.status, answer.text)  # raises
         raise AssertionError
+
+    def watch(self, request: Message, context: grpc.ServicerContext) -> Iterator[bytes]:
+        self.seen.append(request)
+        answer = self.answers.get("Watch", Refusal(grpc.StatusCode.UNIMPLEMENTED, ""))
+        if isinstance(answer, Refusal):
+            context.abort(answer.status, answer.text)  # raises
+        else:
+            assert not isinstance(answer, Message)
+            for message in answer:
+                yield message.SerializeToString()
 
 
 Behaviour = Callable[[Message, grpc.ServicerContext], bytes]
@@ -90,6 +105,10 @@ def scripted_server(
         server = ScriptedServer(f"localhost:{port}", dict(answers))
         for service in (INFERENCE, HEALTH):
             core.add_registered_method_handlers(service, _handlers(server, service))
+        watch = grpc.unary_stream_rpc_method_handler(
+            server.watch, request_deserializer=control_pb2.WatchRequest.FromString
+        )
+        core.add_registered_method_handlers(CONTROL, {**_handlers(server, CONTROL), "Watch": watch})
         core.start()
         try:
             yield server

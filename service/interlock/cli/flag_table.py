@@ -95,8 +95,16 @@ MODEL_REPOSITORY: Final = Flag(
 )  # fmt: skip
 MODEL_CONTROL_MODE: Final = Flag(
     "model-control-mode", Group.MODELS, read.control_mode, _REPOSITORY.control_mode,
-    "none|explicit", "none: serve everything in the repositories; explicit: what --load-model"
-    " names, then what clients load",
+    "none|poll|explicit", "none: serve everything in the repositories; poll: and follow their"
+    " changes; explicit: what --load-model names, then what clients load",
+)  # fmt: skip
+REPOSITORY_POLL_SECS: Final = Flag(
+    "repository-poll-secs", Group.MODELS, read.seconds, _REPOSITORY.poll_s, "SECONDS",
+    "how often to scan the repositories where no file event asks for it; poll mode only",
+)  # fmt: skip
+REPOSITORY_SETTLE_SECS: Final = Flag(
+    "repository-settle-secs", Group.MODELS, read.seconds, _REPOSITORY.settle_s, "SECONDS",
+    "how long a version without a manifest must lie still before it is touched; poll mode only",
 )  # fmt: skip
 LOAD_MODEL: Final = Flag(
     "load-model", Group.MODELS, str, None, "NAME",
@@ -263,6 +271,8 @@ ACCESS_LOG: Final = Flag(
 FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_REPOSITORY,
     MODEL_CONTROL_MODE,
+    REPOSITORY_POLL_SECS,
+    REPOSITORY_SETTLE_SECS,
     LOAD_MODEL,
     MODEL_CONFIG_NAME,
     DISABLE_AUTO_COMPLETE,
@@ -368,7 +378,6 @@ _REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "response-cache-byte-size",
         "rate-limit",
         "rate-limit-resource",
-        "repository-poll-secs",
         "model-namespacing",
         "model-load-gpu-limit",
         "repoagent-directory",

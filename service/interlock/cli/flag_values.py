@@ -85,16 +85,11 @@ def choice(kind: type[Choice]) -> Callable[[str], Choice]:
 
 
 def control_mode(text: str) -> ControlMode:
-    if text.lower() == "poll":
-        raise SettingsError(
-            "--model-control-mode=poll is not in this version: use none, or explicit"
-            " together with the repository RPCs ('interlock load MODEL')"
-        )
     try:
         return ControlMode(text.lower())
     except ValueError:
         raise SettingsError(
-            f"invalid argument for --model-control-mode: '{text}'; it is none or explicit"
+            f"invalid argument for --model-control-mode: '{text}'; it is none, poll or explicit"
         ) from None
 
 

@@ -263,6 +263,8 @@ def _repository(given: _Given) -> RepositorySettings:
     return RepositorySettings(
         roots=_roots(given),
         control_mode=given.one(table.MODEL_CONTROL_MODE),
+        poll_s=given.one(table.REPOSITORY_POLL_SECS),
+        settle_s=given.one(table.REPOSITORY_SETTLE_SECS),
         load_models=given.every(table.LOAD_MODEL),
         config_name=given.one(table.MODEL_CONFIG_NAME),
         disable_auto_complete=given.one(table.DISABLE_AUTO_COMPLETE)

@@ -6,12 +6,23 @@ import sys
 from collections.abc import Iterable, Sequence
 
 
-def write(text: str) -> None:
+def write(text: str, *, flush: bool = False) -> None:
     sys.stdout.write(f"{text}\n")
+    if flush:
+        sys.stdout.flush()
 
 
 def write_json(value: object) -> None:
     write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def write_json_line(value: object) -> None:
+    """Write one of many values, each on a line of its own, at once."""
+    write(json.dumps(value, allow_nan=False, ensure_ascii=False), flush=True)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def finite(value: object) -> object:

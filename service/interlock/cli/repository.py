@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from interlock.cli.connection_flags import add_client_verb
-from interlock.cli.output import table, write, write_json
+from interlock.cli.output import one_line, table, write, write_json
 from interlock.cli.verb import DONE, SubParsers, UsageError
 from interlock.client import repository
 from interlock.client.calls import Client
@@ -64,15 +64,11 @@ def _index(arguments: argparse.Namespace, client: Client) -> int:
         write_json({"models": [asdict(entry) for entry in entries]})
         return DONE
     rows = [
-        (entry.name, entry.version or "-", entry.state or "-", _one_line(entry.reason))
+        (entry.name, entry.version or "-", entry.state or "-", one_line(entry.reason))
         for entry in entries
     ]
     write(table(("NAME", "VERSION", "STATE", "REASON"), rows))
     return DONE
-
-
-def _one_line(reason: str) -> str:
-    return " ".join(reason.split())
 
 
 def _done(arguments: argparse.Namespace, event: str) -> int:

@@ -4,6 +4,7 @@ Messages are those of `interlock.pb`; a method is named by its service and its n
 """
 
 import queue
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
@@ -84,6 +85,30 @@ class Client:
         except grpc.RpcError as error:
             raise self._translated(error) from error
         return answer
+
+    def stream(
+        self,
+        method: str,
+        request: Message,
+        response: ResponseType[Response],
+        *,
+        service: str = INFERENCE,
+    ) -> Iterator[Response]:
+        """Call and yield what comes, until the server ends it or nobody asks for more."""
+        invoke = self._channel.unary_stream(
+            f"/{service}/{method}", response_deserializer=response.FromString
+        )
+        call = invoke(
+            request.SerializeToString(),
+            timeout=self.connection.timeout_s,
+            metadata=self.connection.headers,
+        )
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+        finally:
+            call.cancel()
 
     def _translated(self, error: grpc.RpcError) -> Exception:
         # What a unary call raises is a Call as well; the stubs do not say so.

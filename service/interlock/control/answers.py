@@ -29,8 +29,12 @@ def no_version_qualifies(model: ModelName, error: ServiceError) -> InvalidReques
     return InvalidRequestError(f"load failed for model '{model}': {error}\n")
 
 
+class LoadMovedError(InvalidRequestError):
+    """The load failed since files moved under it: another attempt may go otherwise."""
+
+
 def load_failed(
-    model: ModelName, failures: Iterable[tuple[Version, str]]
+    model: ModelName, failures: Iterable[tuple[Version, str]], *, moved: bool = False
 ) -> InvalidRequestError | InternalError:
     """Return the answer to a load of which these versions failed, each with its reason.
 
@@ -41,7 +45,8 @@ def load_failed(
     )
     if not clauses:
         return InternalError(f"failed to load '{model}', no version is available")
-    return InvalidRequestError(f"load failed for model '{model}': {clauses}\n")
+    kind = LoadMovedError if moved else InvalidRequestError
+    return kind(f"load failed for model '{model}': {clauses}\n")
 
 
 def load_not_begun(model: ModelName, timeout_ms: int) -> UnavailableError:

@@ -1,12 +1,14 @@
 """What clients see of all models: the repository index, and strict readiness."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from interlock.control.lifecycle import Transition
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
+from interlock.domain.transition import VersionState
+from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
 UNLOADED: Final = "unloaded"
@@ -23,18 +25,34 @@ class VersionView:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationView:
+    """One generation as it is told to whoever asks for more than the index says.
+
+    `leases` is there while something is loaded.
+    """
+
+    state: VersionState
+    fingerprint: str
+    leases: LeaseCount | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """One model as clients may see it, versions in ascending order.
 
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
-    whether strict readiness minds. `stories` holds the last moves of each version.
+    whether strict readiness minds. With `alone` it minds no version while another serves.
+    `stories` holds the last moves of each version, `generations` everything that is known,
+    by version, then by age.
     """
 
     model: ModelName
     versions: tuple[VersionView, ...]
     trouble: str = ""
     unready: bool = False
+    alone: bool = False
     stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
+    generations: tuple[GenerationView, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -63,15 +81,40 @@ class Names(Protocol):
         ...
 
 
+StagingTexts = Mapping[ModelName, Mapping[Version, str]]
+
+
+class StagingBoard:
+    """Which versions are there and not complete, and how far they are; poll mode writes it.
+
+    One thread shows, by assignment; any thread reads.
+    """
+
+    def __init__(self) -> None:
+        self.latest: StagingTexts = {}
+
+    def show(self, texts: StagingTexts) -> None:
+        self.latest = texts
+
+
 def index_entries(
-    views: Mapping[ModelName, ModelView], listing: Listing, *, ready_only: bool
+    views: Mapping[ModelName, ModelView],
+    listing: Listing,
+    *,
+    ready_only: bool,
+    staging: StagingTexts | None = None,
 ) -> tuple[IndexEntry, ...]:
     """Return the lines of RepositoryIndex, by name, then by version."""
-    names = sorted(views.keys() | listing.models | listing.duplicates)
+    texts = staging or {}
+    names = sorted(views.keys() | listing.models | listing.duplicates | texts.keys())
     entries = (
         entry
         for name in names
-        for entry in _entries_of(name, views.get(name), duplicate=name in listing.duplicates)
+        for entry in _with_staging(
+            tuple(_entries_of(name, views.get(name), duplicate=name in listing.duplicates)),
+            name,
+            texts.get(name, {}),
+        )
     )
     return tuple(entry for entry in entries if not ready_only or entry.state is Readiness.READY)
 
@@ -94,19 +137,24 @@ def objections(views: Iterable[ModelView]) -> Iterator[str]:
 
 
 def lacking(
-    required: Iterable[ModelName], views: Mapping[ModelName, ModelView], listing: Listing
+    required: Iterable[ModelName],
+    views: Mapping[ModelName, ModelView],
+    listing: Listing,
+    staging: StagingTexts,
 ) -> Iterator[tuple[ModelName, str]]:
     """Yield the required models of which no version serves, each with the reason."""
     for model in required:
         view = views.get(model)
         if view is None or not _serves(view):
-            yield model, _absence(model, view, listing)
+            yield model, _absence(model, view, listing, staging.get(model, {}))
 
 
 def _objection(view: ModelView) -> str:
     if view.unready:
         return f"has no version: {view.trouble}"
     moving_is_fine = _serves(view)
+    if view.alone and moving_is_fine:
+        return ""
     for version in view.versions:
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:
@@ -116,10 +164,15 @@ def _objection(view: ModelView) -> str:
     return ""
 
 
-def _absence(model: ModelName, view: ModelView | None, listing: Listing) -> str:
-    """Return why a model does not serve, as the index has it."""
+def _absence(
+    model: ModelName, view: ModelView | None, listing: Listing, texts: Mapping[Version, str]
+) -> str:
+    """Return why a model does not serve, in the words of the index."""
     if model in listing.duplicates:
         return DUPLICATE.removeprefix("model ")
+    if texts:
+        version = max(texts)
+        return f"version {version} is not complete: {texts[version]}"
     if view is not None and view.trouble:
         return f"cannot be loaded: {view.trouble}"
     if view is not None and view.versions:
@@ -144,6 +197,32 @@ def _entries_of(
     if view is not None:
         for version in view.versions:
             yield IndexEntry(name, version.version, version.readiness, version.reason)
+
+
+def _with_staging(
+    entries: tuple[IndexEntry, ...], name: ModelName, texts: Mapping[Version, str]
+) -> tuple[IndexEntry, ...]:
+    """Say of each version that is not complete how far it is; what serves goes on to."""
+    if not texts:
+        return entries
+    told = [
+        replace(entry, reason=texts[entry.version])
+        if entry.version is not None and entry.version in texts and entry.state in _SETTLED
+        else entry
+        for entry in entries
+        # The line for a model of which nothing was known: now something is.
+        if entry.version is not None or entry.state is not None
+    ]
+    known = {entry.version for entry in entries}
+    told += [
+        IndexEntry(name, version, Readiness.UNAVAILABLE, text)
+        for version, text in texts.items()
+        if version not in known
+    ]
+    return tuple(sorted(told, key=lambda entry: entry.version or 0))
+
+
+_SETTLED: Final = frozenset({Readiness.READY, Readiness.UNAVAILABLE})
 
 
 def _serves(view: ModelView) -> bool:

@@ -10,40 +10,24 @@ generation stays READY until the new one takes its place.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from interlock.domain.ids import GenerationKey
 from interlock.domain.readiness import Readiness
+from interlock.domain.transition import Phase, Transition
 
-
-class Phase(Enum):
-    """Where a generation is in its life."""
-
-    NEW = "new"
-    """Aspired for the first time; nothing has been done for it."""
-    STAGING = "staging"
-    """Seen in the repository, not yet complete enough to be touched."""
-    PREPARING = "preparing"
-    """Repository agents are at work on a private copy."""
-    LOADING = "loading"
-    """In the load pool: waiting for a thread, or being built."""
-    WARMING = "warming"
-    """Built; the samples of `model_warmup` run on every instance."""
-    PROVING = "proving"
-    """Golden requests run; then it waits for the other versions of the same load."""
-    READY = "ready"
-    """In the serving table."""
-    DRAINING = "draining"
-    """Out of the serving table; the requests inside it finish."""
-    UNLOADING = "unloading"
-    """Nobody is inside; its instances and its memory are given back."""
-    UNLOADED = "unloaded"
-    """The end. Nothing is left of it but its line in the index."""
-    FAILED = "failed"
-    """Stopped on its way to READY; kept with its reason for as long as it is aspired."""
+__all__ = [
+    "ON_THE_WAY",
+    "OVER",
+    "TRANSITIONS",
+    "Event",
+    "IllegalTransitionError",
+    "Phase",
+    "Transition",
+    "advance",
+    "readiness_of",
+]
 
 
 class Event(Enum):
@@ -95,17 +79,6 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
         (Phase.FAILED, Event.DISMISS): Phase.UNLOADED,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One move of one generation, at a moment of the monotonic clock."""
-
-    key: GenerationKey
-    before: Phase
-    after: Phase
-    reason: str
-    moment: float
 
 
 ON_THE_WAY: Final = frozenset(

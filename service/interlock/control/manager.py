@@ -24,6 +24,7 @@ from interlock.control.actions import (
     Show,
     Withdraw,
 )
+from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
@@ -31,6 +32,7 @@ from interlock.control.index import (
     Listing,
     ModelView,
     Names,
+    StagingBoard,
     index_entries,
     lacking,
     objections,
@@ -52,7 +54,17 @@ from interlock.control.reports import (
     Report,
     Unloaded,
 )
-from interlock.control.wishes import End, LoadWish, Stop, Trouble, UnloadAll, UnloadWish, Wish
+from interlock.control.verifying import FilesMovedError
+from interlock.control.wishes import (
+    End,
+    LoadWish,
+    Polled,
+    Stop,
+    Trouble,
+    UnloadAll,
+    UnloadWish,
+    Wish,
+)
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -96,7 +108,9 @@ class Manager:
         table: ServingTable,
         clock: Clock,
         names: Names,
+        staging: StagingBoard | None = None,
     ) -> None:
+        self._staging = staging or StagingBoard()
         self._executor = executor
         self._inbox = inbox
         self._table = table
@@ -106,9 +120,11 @@ class Manager:
         )
         self._release = repository.release
         self._names = names
+        self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
+        self._moves: list[Transition] = []
         self._farewell: Future[None] | None = None
         self._stopping = False
         self._ended = False
@@ -135,15 +151,25 @@ class Manager:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
 
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
+        return self._reception.peek(model)
+
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
         listing = Listing() if ready_only else self._names.names()
-        return index_entries(self._views, listing, ready_only=ready_only)
+        return index_entries(
+            self._views, listing, ready_only=ready_only, staging=self._staging.latest
+        )
 
     def story(self, model: str, version: int) -> tuple[Transition, ...]:
         """Return the last moves of a version, oldest first, whatever the generation."""
         view = self._views.get(ModelName(model))
         return () if view is None else view.stories.get(Version(version), ())
+
+    def view(self, model: str) -> ModelView | None:
+        """Return what is known of a model now, `None` where that is nothing."""
+        return self._views.get(ModelName(model))
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -155,7 +181,7 @@ class Manager:
 
     def lacking(self, required: Iterable[ModelName]) -> Iterator[tuple[ModelName, str]]:
         """Yield which of these models do not serve, each with the reason."""
-        return lacking(required, self._views, self._names.latest)
+        return lacking(required, self._views, self._names.latest, self._staging.latest)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` (quick, never blocking) after every change; return how to end that."""
@@ -218,7 +244,9 @@ class Manager:
         so that the new version answers from the moment Load has returned.
         """
         units = self._hear()
-        actions = tuple(action for unit in units for action in plan(unit.aspired, unit.actual))
+        actions = tuple(
+            action for unit in units for action in plan(unit.aspired, unit.actual, alone=unit.alone)
+        )
         started = [self._mark(action) for action in actions]
         self._show(units)
         for start in started:
@@ -267,7 +295,7 @@ class Manager:
         self._aspire_to_nothing(unit)
         unit.pending = wish
         if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled, force=wish.force)
+            unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
         else:
             unit.leave(wish.gone)
         yield unit
@@ -282,6 +310,7 @@ class Manager:
         unit.pending = None
         unit.trouble = None
         unit.aspired = frozenset()
+        unit.polled = None
 
     def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
         self._answers.append((trouble.outcome, trouble.answer))
@@ -305,7 +334,9 @@ class Manager:
                 if record.phase is not Phase.PROVING:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
+                record.moved = isinstance(error, FilesMovedError)
                 self._move(unit, record, Event.FAIL, error.reason)
+                unit.fall_back()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
@@ -336,6 +367,7 @@ class Manager:
 
     def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
         moved = unit.move(record, event, reason, self._clock())
+        self._moves.append(moved)
         key = moved.key
         write = log.error if moved.after is Phase.FAILED else log.info
         headline = "version moved"
@@ -364,6 +396,8 @@ class Manager:
             views[unit.model] = unit.view()
         self._table.show(entries)
         self._views = views
+        moves, self._moves = self._moves, []
+        self.events.publish(moves, views)
 
     def _tell(self, units: Collection[Unit]) -> None:
         """Answer whoever waited for what has now ended, then call the listeners."""
@@ -387,7 +421,7 @@ class Manager:
             return
         error: ServiceError | None = None
         if not is_reached(unit.aspired, unit.actual):
-            error = answers.load_failed(unit.model, unit.failures())
+            error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
 

@@ -41,6 +41,17 @@ class NoneMode:
 
 
 @dataclass(frozen=True, slots=True)
+class PollMode:
+    """`poll`: what the repositories hold, now and later; the poller asks for it."""
+
+    def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:  # noqa: ARG002 - Mode's
+        return ()
+
+    def check_control(self) -> None:
+        NoneMode().check_control()
+
+
+@dataclass(frozen=True, slots=True)
 class ExplicitMode:
     """`explicit`: the models of `--load-model` at start, then what clients ask for.
 

@@ -38,16 +38,26 @@ class Overrides:
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         """Poll as asked; without a configuration of its own, with the one that sticks."""
+        polled, lasts = self._poll(model, look)
+        if not lasts:
+            log.info("config override ends, the files have changed", model=model)
+            self.forget(model)
+        return polled
+
+    def peek(self, model: ModelName) -> Polled:
+        """Poll as a plain load would, and leave everything as it is. Any thread, any time."""
+        return self._poll(model, PLAIN)[0]
+
+    def _poll(self, model: ModelName, look: Look) -> tuple[Polled, bool]:
+        """Return what there is, and whether the configuration that sticks goes on to."""
         with self._lock:
             kept = self._kept.get(model)
         if look.origin or kept is None:
-            return self._repository.poll(model, look)
+            return self._repository.poll(model, look), True
         polled = self._repository.poll(model, replace(look, config=kept.config))
         if polled.common == kept.common:
-            return polled
-        log.info("config override ends, the files have changed", model=model)
-        self.forget(model)
-        return self._repository.poll(model, look)
+            return polled, True
+        return self._repository.poll(model, look), False
 
     def keep(self, polled: Polled, look: Look) -> None:
         """Let what was loaded stick, if it does; called when it serves."""

@@ -2,7 +2,8 @@
 
 The rule is availability first: what serves goes on serving until all that is aspired has
 been built, then the whole set changes at once. A load in which one version failed changes
-nothing of what serves.
+nothing of what serves. Where each version stands alone, that holds for each version: it is
+shown as soon as it is built, and what failed takes nothing away.
 
 `plan` looks at one *unit*, the models that must change together; without ensembles that is
 one model. It is total, deterministic, and empty on its own result.
@@ -30,14 +31,14 @@ _BUILT = frozenset({Phase.PROVING, Phase.READY})
 _UNTOUCHED = frozenset({Phase.NEW, Phase.STAGING})
 
 
-def plan(aspired: Aspired, actual: Actual) -> tuple[Action, ...]:
+def plan(aspired: Aspired, actual: Actual, *, alone: bool = False) -> tuple[Action, ...]:
     """Return what to do now, in the order in which it is to be marked.
 
     Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet.
     """
     newest = _newest(actual)
-    complete = is_reached(aspired, actual)
-    undecided = any(actual[key] in ON_THE_WAY for key in aspired)
+    complete = alone or is_reached(aspired, actual)
+    undecided = _is_undecided(aspired, actual)
     succeeded = {key.version_key for key in aspired}
     actions: list[Action] = []
     # What serves comes last: the new READY is announced before the old UNLOADING.
@@ -45,7 +46,7 @@ def plan(aspired: Aspired, actual: Actual) -> tuple[Action, ...]:
         phase = actual[key]
         if key in aspired:
             actions += _for_aspired(key, phase, complete=complete, undecided=undecided)
-        elif phase is Phase.READY and complete:
+        elif phase is Phase.READY and _may_go(key, aspired, actual, alone=alone):
             replaced = key.version_key in succeeded
             actions.append(Withdraw(key, "replaced" if replaced else "no longer asked for"))
         else:
@@ -66,6 +67,23 @@ def is_settled(aspired: Aspired, actual: Actual) -> bool:
         phase is Phase.PROVING if key in aspired else phase is Phase.READY
         for key, phase in actual.items()
     )
+
+
+def _is_undecided(aspired: Aspired, actual: Actual) -> bool:
+    return any(actual[key] in ON_THE_WAY for key in aspired)
+
+
+def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual, *, alone: bool) -> bool:
+    """Return whether what serves and is not aspired has what takes its place."""
+    if not alone or not aspired:
+        return is_reached(aspired, actual)
+    successors = [other for other in aspired if other.version_key == key.version_key]
+    if successors:
+        return is_reached(frozenset(successors), actual)
+    if _is_undecided(aspired, actual):
+        return False
+    serving = {other.version_key for other, phase in actual.items() if phase in _BUILT}
+    return any(other.version_key in serving for other in aspired)
 
 
 def _newest(actual: Actual) -> Mapping[VersionKey, Generation]:

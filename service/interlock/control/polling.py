@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from interlock.control.wishes import Candidate, Polled
-from interlock.domain.config import ModelConfig
+from interlock.domain.config import ModelConfig, VersionPolicyKind
 from interlock.domain.config_rules import configure, configure_override
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -67,7 +67,7 @@ PLAIN: Final = Look()
 
 
 class Repository(Protocol):
-    """Where models come from. Any thread may call; both read the disk."""
+    """Where models come from. Any thread may call; all of them read the disk."""
 
     def snapshot(self) -> RepositorySnapshot:
         """Read what models there are."""
@@ -79,6 +79,13 @@ class Repository(Protocol):
         Raise NotFoundError where there is none, NoVersionError where its policy selects
         nothing, MissingVersionError where one that is asked for is not there, another
         ServiceError where it cannot be used.
+        """
+        ...
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        """Read one model's configuration for versions that have been looked at already.
+
+        Raise as `poll` does.
         """
         ...
 
@@ -131,17 +138,17 @@ class DiskRepository:
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
         config = self._configure(source, look)
-        return Polled(
-            model=model,
-            config=config,
-            directory=source.directory,
-            candidates=tuple(
-                Candidate(Version(version), _print_of(prints.of(version), look))
-                for version in _selected(config, source, look)
-            ),
-            common=prints.common,
-            origin=look.origin,
-        )
+        found = {
+            version: Candidate(
+                Version(version), _print_of(prints.of(version), look), prints.of(version)
+            )
+            for version in source.versions
+        }
+        return _chosen(config, source, found, look, common=prints.common)
+
+    def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        source = read_model(self.roots, model, config_name=self.config_name)
+        return _chosen(self._configure(source, PLAIN), source, found, PLAIN)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
         """Return what was read, and the fingerprint of that and of nothing newer.
@@ -189,10 +196,35 @@ def _print_of(fingerprint: str, look: Look) -> str:
     return f"{fingerprint} {hashlib.sha256(text).hexdigest()}"
 
 
-def _selected(config: ModelConfig, source: ModelSource, look: Look) -> tuple[int, ...]:
+def _chosen(
+    config: ModelConfig,
+    source: ModelSource,
+    found: Mapping[int, Candidate],
+    look: Look,
+    *,
+    common: str = "",
+) -> Polled:
+    selected = _selected(config, source, found, look)
+    rest: list[int] = []
+    if config.version_policy.kind is VersionPolicyKind.LATEST and not look.versions:
+        rest = sorted(found.keys() - set(selected), reverse=True)
+    return Polled(
+        model=ModelName(source.name),
+        config=config,
+        directory=source.directory,
+        candidates=tuple(found[version] for version in selected),
+        fallbacks=tuple(found[version] for version in rest),
+        common=common,
+        origin=look.origin,
+    )
+
+
+def _selected(
+    config: ModelConfig, source: ModelSource, found: Mapping[int, Candidate], look: Look
+) -> tuple[int, ...]:
     if look.versions:
         return _asked_for(source, look.versions)
-    selection = select(config.version_policy, source.versions)
+    selection = select(config.version_policy, tuple(found))
     for version in selection.missing:
         log.error(
             "a version is specified, but its directory is not present",

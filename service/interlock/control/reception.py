@@ -6,12 +6,12 @@ wish ends is the manager's business.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from interlock.control import answers
+from interlock.control.asking import wish_of
 from interlock.control.first_loads import FirstLoads
 from interlock.control.load_parameters import (
     LoadOptions,
@@ -21,16 +21,10 @@ from interlock.control.load_parameters import (
 )
 from interlock.control.modes import Mode
 from interlock.control.overrides import Overrides
-from interlock.control.polling import (
-    PLAIN,
-    Look,
-    MissingVersionError,
-    NoVersionError,
-    Repository,
-)
+from interlock.control.polling import PLAIN, Look, Repository
 from interlock.control.turns import Turns
 from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError
+from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
@@ -96,6 +90,10 @@ class Reception:
         if options.wait:
             wish.gone.result()
 
+    def peek(self, model: ModelName) -> Polled:
+        """Return what a plain load would find now, changing nothing."""
+        return self._overrides.peek(model)
+
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""
         for model in self._mode.first_models(self._first_snapshot):
@@ -105,7 +103,7 @@ class Reception:
             except UnavailableError as error:  # asked to stop before all had been asked for
                 self.first_loads.end(model, error)
                 continue
-            outcome = self._ask(self._poll(model))
+            outcome = self._ask(self._poll(model, alone=True))
             outcome.add_done_callback(partial(self._first_load_ended, model))
         self.first_loads.all_named()
 
@@ -135,25 +133,15 @@ class Reception:
         return wish.outcome
 
     def _poll(
-        self, model: ModelName, look: Look = PLAIN, *, force: bool = False
+        self, model: ModelName, look: Look = PLAIN, *, force: bool = False, alone: bool = False
     ) -> LoadWish | Trouble:
-        try:
-            return LoadWish(self._overrides.poll(model, look), force)
-        except MissingVersionError as error:
-            trouble = Trouble(model, error, answers.no_version_qualifies(model, error))
-        except NoVersionError as error:
-            answer = answers.no_version_qualifies(model, error)
-            trouble = Trouble(model, error, answer, unready=not look.files)
-        except ServiceError as error:
-            trouble = Trouble(model, error, answers.failed_to_poll(model, error))
-        except Exception as error:  # one model's directory must not hinder the others
-            log.exception("poll failed unexpectedly", model=model)
-            unexpected = InternalError(f"{type(error).__name__}: {error}")
-            trouble = Trouble(model, unexpected, answers.failed_to_poll(model, unexpected))
-        trouble = replace(trouble, is_request=bool(look.files))
-        headline = f"failed to poll model '{model}': {answers.poll_reason(model, trouble.error)}"
-        log.error(headline, model=model)
-        return trouble
+        return wish_of(
+            model,
+            lambda: self._overrides.poll(model, look),
+            has_files=bool(look.files),
+            force=force,
+            alone=alone,
+        )
 
     def _first_snapshot(self) -> RepositorySnapshot:
         snapshot = self._repository.snapshot()

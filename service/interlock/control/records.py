@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from interlock.control.index import UNLOADED, ModelView, VersionView
+from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -22,6 +22,7 @@ from interlock.control.lifecycle import (
 )
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
+from interlock.domain.transition import VersionState
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry
@@ -29,7 +30,8 @@ from interlock.serving.table import ModelEntry
 STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
-_KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+"""The phases in which a generation goes on where a load finds the same content."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +39,9 @@ class Record:
     """One generation of one version.
 
     `served` is set from the moment it has been built until it has been unloaded. `reason`
-    is the index's; `origin` says what it has in the place of the repository's own.
+    is the index's; `last_move` has its own. `origin` says what it has in the place of the
+    repository's own. `moved` says that its files changed under the load, which tells
+    nothing of their content.
     """
 
     job: LoadJob
@@ -46,6 +50,8 @@ class Record:
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
+    last_move: Transition | None = None
+    moved: bool = False
 
     @property
     def key(self) -> GenerationKey:
@@ -68,6 +74,21 @@ class Record:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
 
+    def view(self) -> GenerationView:
+        """Return what others may see of it now."""
+        move = self.last_move
+        return GenerationView(
+            VersionState(
+                self.key,
+                self.phase,
+                readiness_of(self.phase),
+                reason="" if move is None else move.reason,
+                since=None if move is None else move.moment,
+            ),
+            self.fingerprint,
+            None if self.served is None else self.served.leases,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -81,7 +102,8 @@ class Leaving:
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
 
-    `pending` is the wish that waits to hear how it ended.
+    `pending` is the wish that waits to hear how it ended. `alone` says that each version
+    stands for itself, and `polled` is then what was asked for.
     """
 
     model: ModelName
@@ -91,6 +113,8 @@ class Unit:
     pending: LoadWish | UnloadWish | None = None
     trouble: Trouble | None = None
     leaving: list[Leaving] = field(default_factory=list)
+    alone: bool = False
+    polled: Polled | None = None
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -121,16 +145,42 @@ class Unit:
             if self.records[key].phase is Phase.FAILED
         ]
 
-    def aspire(self, polled: Polled, *, force: bool = False) -> None:
+    @property
+    def has_moved(self) -> bool:
+        """Whether files changed under the load of an aspired version."""
+        return any(self.records[key].moved for key in self.aspired)
+
+    def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
 
-        A generation with the same content that serves, or is on its way to, is kept, unless
-        `force` is set; for anything else a new generation begins.
+        A generation with the same content that serves, or is on its way to, is kept, and
+        one that failed where each stands alone, unless `force` is set; for anything else a
+        new generation begins.
         """
+        self.alone = alone
+        self.polled = polled
         self.aspired = frozenset(
-            (None if force else self._kept(candidate)) or self._begin(polled, candidate)
+            self._begin(candidate) if force else self._key_of(candidate)
             for candidate in polled.candidates
         )
+        self.fall_back()
+
+    def fall_back(self) -> None:
+        """Aspire to a fallback in the place of each version that failed and does not serve."""
+        if not self.alone or self.polled is None:
+            return
+        keys = {key.version: key for key in self.aspired}
+        lacking = sum(
+            self._is_lost(keys[one.version])
+            for one in self.polled.candidates
+            if one.version in keys
+        )
+        for candidate in self.polled.fallbacks:
+            if not lacking:
+                break
+            key = keys.get(candidate.version) or self._key_of(candidate)
+            self.aspired |= {key}
+            lacking -= not self._is_lost(key)
 
     def move(self, record: Record, event: Event, reason: str, now: float) -> Transition:
         """Take one step of the lifecycle; the only place where a phase is assigned."""
@@ -140,6 +190,7 @@ class Unit:
             record.reason = reason if record.phase is Phase.FAILED else UNLOADED
             record.served = None
         transition = Transition(record.key, before, record.phase, reason, now)
+        record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
@@ -176,7 +227,9 @@ class Unit:
             ),
             trouble="" if trouble is None else trouble.error.reason,
             unready=trouble is not None and trouble.unready,
+            alone=self.alone,
             stories=dict(self.stories),
+            generations=tuple(self.records[key].view() for key in sorted(self.records)),
         )
 
     def entry(self) -> ModelEntry:
@@ -192,19 +245,42 @@ class Unit:
             latest=ready[max(ready)] if ready else None,
         )
 
+    def _is_lost(self, key: GenerationKey) -> bool:
+        """Whether a version failed and nothing older of it serves."""
+        failed = self.records[key].phase is Phase.FAILED
+        return failed and not any(
+            record.phase is Phase.READY for record in self._generations_of(key.version)
+        )
+
+    def _key_of(self, candidate: Candidate) -> GenerationKey:
+        return self._kept(candidate) or self._begin(candidate)
+
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
-            if record.phase in _KEPT and record.fingerprint == candidate.fingerprint:
+            if record.fingerprint == candidate.fingerprint and (
+                record.phase in KEPT or self._is_quarantined(record)
+            ):
                 return record.key
         return None
 
-    def _begin(self, polled: Polled, candidate: Candidate) -> GenerationKey:
+    def _is_quarantined(self, record: Record) -> bool:
+        return self.alone and record.phase is Phase.FAILED and not record.moved
+
+    def _begin(self, candidate: Candidate) -> GenerationKey:
+        polled = self.polled
+        if polled is None:
+            raise LookupError(f"nothing of {self.model} has been polled")
         number = self._generations.get(candidate.version, 0) + 1
         self._generations[candidate.version] = number
         key = GenerationKey(self.model, candidate.version, Generation(number))
         self._directories.add(polled.directory)
         self.records[key] = Record(
-            LoadJob(key=key, config=polled.config, model_directory=polled.directory),
+            LoadJob(
+                key=key,
+                config=polled.config,
+                model_directory=polled.directory,
+                fingerprint=candidate.observed,
+            ),
             candidate.fingerprint,
             polled.origin,
         )

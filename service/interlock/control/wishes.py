@@ -15,24 +15,32 @@ from interlock.domain.ids import ModelName, Version
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that the version policy selects, with the fingerprint of what it is made of."""
+    """A version, with the fingerprint of what it is made of.
+
+    `observed` is what its files must have while it is loaded, "" where that is not looked
+    at. It differs from `fingerprint` where files were touched and their content is the same.
+    """
 
     version: Version
     fingerprint: str
+    observed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
     """A model as a poll of the repository found it, ready to be loaded.
 
-    `common` is the fingerprint of all that is not one version's. `origin` says what stands
-    in the place of what the repository has, "" where nothing does.
+    `candidates` are what the version policy selects; `fallbacks` take the place of those
+    of them that fail and do not serve, the first one first. `common` is the fingerprint of
+    all that is not one version's. `origin` says what stands in the place of what the
+    repository has, "" where nothing does.
     """
 
     model: ModelName
     config: ModelConfig
     directory: Path
     candidates: tuple[Candidate, ...]
+    fallbacks: tuple[Candidate, ...] = ()
     common: str = ""
     origin: str = ""
 
@@ -41,11 +49,14 @@ class Polled:
 class LoadWish:
     """These versions shall serve, and no other of the model.
 
-    With `force` generations of their own begin, whatever serves already.
+    Together or not at all; with `alone` each for itself: one that fails hinders no other,
+    and is not tried again with the same content. With `force` generations of their own
+    begin, whatever serves already.
     """
 
     polled: Polled
     force: bool = False
+    alone: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property

@@ -19,6 +19,8 @@ _QUICK_THREADS: Final = 32
 _QUICK_CALLS: Final = 1024
 _REPOSITORY_THREADS: Final = 16
 _REPOSITORY_CALLS: Final = 64
+_INSPECTION_THREADS: Final = 4
+_INSPECTION_CALLS: Final = 32
 _INTROSPECTION_CALLS: Final = 8
 _FALLBACK_THREADS: Final = 256
 _REFUSAL_THREADS: Final = 2
@@ -79,6 +81,15 @@ def _repository() -> BoundedPool:
     )
 
 
+def _inspection() -> BoundedPool:
+    return BoundedPool(
+        "grpc-inspection",
+        threads=_INSPECTION_THREADS,
+        calls=_INSPECTION_CALLS,
+        sentence=f"{_INSPECTION_CALLS} models are being looked at: try again later",
+    )
+
+
 def _introspection() -> BoundedPool:
     return BoundedPool(
         "grpc-introspection",
@@ -96,6 +107,8 @@ class Pools:
     """Health, metadata, statistics, index, settings: nothing that blocks."""
     repository: BoundedPool = field(default_factory=_repository)
     """Loads and unloads, each of which holds a thread until it is done."""
+    inspection: BoundedPool = field(default_factory=_inspection)
+    """What reads the repository, which may be slow, and changes nothing."""
     introspection: BoundedPool = field(default_factory=_introspection)
     """Reflection, whose streams hold a thread while they are open, and channelz."""
     fallback: ThreadPoolExecutor = field(
@@ -109,8 +122,8 @@ class Pools:
 
     def close(self) -> None:
         """Start nothing more. Does not wait: a load may hang."""
-        pools = (self.quick, self.repository, self.introspection, self.fallback, self.refusal)
-        for pool in pools:
+        bounded = (self.quick, self.repository, self.inspection, self.introspection)
+        for pool in (*bounded, self.fallback, self.refusal):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

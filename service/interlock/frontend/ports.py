@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from interlock.domain.description import ModelDescription, PlannedStep
+from interlock.domain.ids import Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
+from interlock.domain.transition import News, Transition
 
 LoadParameter = bool | int | str | bytes | None
 LogValue = bool | int | str
@@ -22,6 +25,29 @@ class ModelControl(Protocol):
 
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
         """Every known model and version, by name, then by version. Never blocks."""
+        ...
+
+
+class ModelInspection(Protocol):
+    """What every version does, and did. Any thread may call."""
+
+    def news(self, position: int | None) -> News:
+        """Return what has happened since an earlier reading, or where everything is now.
+
+        The latter for `None`, and for a position that is too long ago. Never blocks.
+        """
+        ...
+
+    def history(self, model: str) -> Mapping[Version, Sequence[Transition]]:
+        """Return the last moves of each version, oldest first; raise NotFoundError."""
+        ...
+
+    def describe(self, model: str) -> ModelDescription:
+        """Read the repository, and return all that is known; raise NotFoundError."""
+        ...
+
+    def plan(self, model: str) -> Sequence[PlannedStep]:
+        """Read the repository, and return what a load would do; raise as it would."""
         ...
 
 

@@ -19,11 +19,12 @@ from grpc_channelz.v1.channelz import ChannelzServicer
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
+from interlock.frontend.control_servicer import CONTROL_SERVICE
 from interlock.frontend.health import HEALTH_SERVICE
 from interlock.frontend.pools import BoundedPool, Pools
 from interlock.frontend.rpc import Service, in_pool
 from interlock.frontend.transport import SERVICE
-from interlock.pb import grpc_service_pb2, health_pb2, model_config_pb2
+from interlock.pb import control_pb2, grpc_service_pb2, health_pb2, model_config_pb2
 
 REFLECTION_METHOD: Final = "ServerReflectionInfo"
 
@@ -36,7 +37,8 @@ def described_pool() -> DescriptorPool:
     """Return a pool with every file that describes a service of this server."""
     pool = DescriptorPool()
     done: set[str] = set()
-    for module in (grpc_service_pb2, model_config_pb2, health_pb2, channelz_pb2, reflection_pb2):
+    ours = (grpc_service_pb2, model_config_pb2, health_pb2, control_pb2)
+    for module in (*ours, channelz_pb2, reflection_pb2):
         _add(pool, module.DESCRIPTOR, done)
     pool.AddSerializedFile(_reflection_v1().SerializeToString())
     return pool
@@ -98,7 +100,7 @@ class Reflection:
     """The reflection streams that are open, so that stopping need not wait for them."""
 
     def __init__(self) -> None:
-        names = [SERVICE, HEALTH_SERVICE, _CHANNELZ_SERVICE]
+        names = [SERVICE, CONTROL_SERVICE, HEALTH_SERVICE, _CHANNELZ_SERVICE]
         names.extend(_REFLECTION.format(version) for version in _VERSIONS)
         self._servicer = ReflectionServicer(names, pool=DescribedFiles(described_pool()))
         # Guards the open streams. A leaf.

@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.health import Health, health_service
 from interlock.frontend.health_watch import HealthWatch
 from interlock.frontend.pools import BoundedPool, Pools, RefuseWhenFull
@@ -40,6 +41,7 @@ class GrpcServer:
         settings: GrpcSettings,
         *,
         servicer: Servicer,
+        control: ControlServicer,
         guard: Guard,
         health: Health,
         watch: HealthWatch,
@@ -47,10 +49,11 @@ class GrpcServer:
     ) -> None:
         self._settings = settings
         self.pools = Pools()
-        self._watch = watch
+        self._streams = (watch, control.watches)
         self._reflection = Reflection()
         services = (
             servicer.service(guard, self.pools),
+            control.service(guard, self.pools),
             health_service(health, watch, guard, self.pools),
             channelz_service(self.pools.introspection),
             *self._reflection.services(self.pools),
@@ -77,7 +80,8 @@ class GrpcServer:
             raise BindError(_why_not(self._settings)) from error
 
     def start(self, *, on_death: OnDeath | None = None) -> None:
-        self._watch.start(on_death=on_death)
+        for stream in self._streams:
+            stream.start(on_death=on_death)
         self.server.start()
 
     def stop(self, grace_s: float) -> threading.Event:
@@ -85,7 +89,8 @@ class GrpcServer:
 
         Streams that would never end by themselves are ended first.
         """
-        self._watch.close(min(grace_s, _WATCH_TIMEOUT_S))
+        for stream in self._streams:
+            stream.close(min(grace_s, _WATCH_TIMEOUT_S))
         ended: threading.Event = self.server.stop(grace_s)
         # After the stop, so that no new one slips in.
         self._reflection.close()

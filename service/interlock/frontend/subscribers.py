@@ -95,9 +95,10 @@ class Subscribers:
 
     def close(self, timeout_s: float) -> None:
         """Send each subscriber what it has not heard yet and end its stream."""
-        self._unsubscribe()
         with self._lock:
             self._closing = True
+            unsubscribe, self._unsubscribe = self._unsubscribe, _nothing
+        unsubscribe()
         self._changed.set()
         self._join(timeout_s)
         self._senders.shutdown(wait=False)

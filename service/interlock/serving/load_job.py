@@ -11,11 +11,15 @@ from interlock.domain.ids import GenerationKey
 
 @dataclass(frozen=True, slots=True)
 class LoadJob:
-    """One version to load. `model_directory` holds the version's directory and its siblings."""
+    """One version to load. `model_directory` holds the version's directory and its siblings.
+
+    `fingerprint` is what its files must have before and after; "" asks for nothing.
+    """
 
     key: GenerationKey
     config: ModelConfig
     model_directory: Path
+    fingerprint: str = ""
 
 
 class LoadPhase(Enum):

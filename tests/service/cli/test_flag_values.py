@@ -98,15 +98,6 @@ def test_refuses_a_backend_option(text: str) -> None:
         read.backend_option(text)
 
 
-def test_refuses_the_control_mode_poll_with_a_way_out() -> None:
-    with pytest.raises(SettingsError) as refused:
-        read.control_mode("POLL")
-
-    assert "--model-control-mode=poll is not in this version: use none, or explicit" in str(
-        refused.value
-    )
-
-
 def test_refuses_an_unknown_control_mode() -> None:
     with pytest.raises(SettingsError) as refused:
         read.control_mode("auto")

@@ -1,6 +1,7 @@
 """The manager under random wishes, reports and failures: what holds after every step."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
@@ -51,6 +52,17 @@ class Reconciling(RuleBasedStateMachine):
     @rule(model=models, content=contents)
     def wish(self, model: str, content: Mapping[int, str]) -> None:
         wish = LoadWish(polled(*content.items(), model=model))
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(model=models, content=contents, fallback=contents)
+    def wish_for_each_alone(
+        self, model: str, content: Mapping[int, str], fallback: Mapping[int, str]
+    ) -> None:
+        rest = [(version, of) for version, of in fallback.items() if version not in content]
+        found = polled(*content.items(), model=model)
+        fallbacks = polled(*sorted(rest, reverse=True), model=model).candidates
+        wish = LoadWish(replace(found, fallbacks=fallbacks), alone=True)
         self.wishes.append(wish)
         self.world.inbox.put(wish)
 
@@ -146,7 +158,21 @@ class Reconciling(RuleBasedStateMachine):
     def the_plan_on_its_own_result_is_empty(self) -> None:
         if not self.world.inbox.wait(0):
             for unit in self.manager._units.values():
-                assert plan(unit.aspired, unit.actual) == ()
+                assert plan(unit.aspired, unit.actual, alone=unit.alone) == ()
+
+    @invariant()
+    def what_failed_alone_is_not_tried_again_with_the_same_content(self) -> None:
+        for unit in self.manager._units.values():
+            if unit.alone:
+                failed = {
+                    (record.key.version, record.fingerprint): record.key
+                    for record in unit.records.values()
+                    if record.phase is Phase.FAILED and record.key in unit.aspired
+                }
+                assert not any(
+                    failed.get((record.key.version, record.fingerprint), record.key) < record.key
+                    for record in unit.records.values()
+                )
 
     def teardown(self) -> None:
         for model in self.leased:
@@ -171,13 +197,25 @@ class Reconciling(RuleBasedStateMachine):
             self.an_unload_ends(0)
 
     def _nothing_good_was_lost(self) -> None:
-        """What served and serves no longer made room for all that is aspired."""
+        """What served and serves no longer made room for what is aspired.
+
+        For all of it together, or for its own successor, or for those that serve beside it.
+        """
         shown: dict[ModelName, set[GenerationKey]] = {}
         for key in self.world.shown:
             shown.setdefault(key.model, set()).add(key)
         for model, before in self.shown_before.items():
-            if before - shown.get(model, set()):
-                assert self.manager._units[model].aspired == shown.get(model, set())
+            now = shown.get(model, set())
+            unit = self.manager._units[model]
+            for lost in before - now:
+                if not unit.alone:
+                    assert unit.aspired == now
+                elif unit.aspired:
+                    successors = {
+                        key for key in unit.aspired if key.version_key == lost.version_key
+                    }
+                    assert successors <= now
+                    assert {key.version for key in now} & {key.version for key in unit.aspired}
         self.shown_before = shown
 
     def _going_on(self) -> Mapping[GenerationKey, Event]:

@@ -1,0 +1,176 @@
+"""`interlock get`, `describe`, `plan`, `watch`: what versions do, did and would do."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from interlock.cli.connection_flags import add_client_verb
+from interlock.cli.interrupt import interrupt_is_the_end
+from interlock.cli.output import one_line, table, write, write_json, write_json_line
+from interlock.cli.verb import DONE, SubParsers
+from interlock.client import control, repository
+from interlock.client.calls import Client
+
+_READY = "READY"
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    parser = add_client_verb(
+        subparsers, "get", _get, summary="list models with what each version does", timeout_s=30
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", default="")
+    parser = add_client_verb(
+        subparsers,
+        "describe",
+        _describe,
+        summary="show all of one model, and why a version is not loaded",
+        timeout_s=30,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser = add_client_verb(
+        subparsers,
+        "plan",
+        _plan,
+        summary="show what loading a model now would do, without doing it",
+        timeout_s=30,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser = add_client_verb(
+        subparsers,
+        "watch",
+        _watch,
+        summary="print each move of a version as it happens, until interrupted",
+        timeout_s=None,
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", default="")
+
+
+def _get(arguments: argparse.Namespace, client: Client) -> int:
+    states: dict[tuple[str, str], list[control.VersionState]] = {}
+    for state in control.states(client, arguments.model):
+        states.setdefault((state.model, state.version), []).append(state)
+    lines = [
+        line
+        for entry in repository.index(client, ready=False)
+        if arguments.model in {"", entry.name}
+        for line in _lines(entry, states.get((entry.name, entry.version), []))
+    ]
+    if arguments.format == "json":
+        write_json({"versions": [asdict(line) for line in lines]})
+        return DONE
+    head = ("NAME", "VERSION", "STATE", "PHASE", "GENERATION", "SINCE", "REASON")
+    write(table(head, map(_row, lines)))
+    return DONE
+
+
+def _lines(
+    entry: repository.IndexEntry, states: list[control.VersionState]
+) -> Iterator[control.VersionState]:
+    """Yield a line for each content of a version, or one where there is none."""
+    if not states:
+        yield control.VersionState(entry.name, entry.version, 0, "", entry.state, entry.reason, "")
+    for state in states:
+        # The index says of what serves why its successor does not.
+        reason = entry.reason if state.state == _READY else state.reason
+        yield control.VersionState(
+            state.model,
+            state.version,
+            state.generation,
+            state.phase,
+            state.state,
+            reason,
+            state.since,
+        )
+
+
+def _row(line: control.VersionState) -> tuple[str, ...]:
+    return (
+        line.model,
+        line.version or "-",
+        line.state or "-",
+        line.phase or "-",
+        str(line.generation or "-"),
+        line.since or "-",
+        one_line(line.reason),
+    )
+
+
+def _describe(arguments: argparse.Namespace, client: Client) -> int:
+    description = control.describe(client, arguments.model)
+    if arguments.format == "json":
+        write_json(asdict(description))
+        return DONE
+    facts = [
+        ("model", description.model),
+        ("directory", description.directory or "not in the repository"),
+        ("config", description.config_path or "made up from the model's files"),
+        ("version policy", description.version_policy or "-"),
+        ("problem", one_line(description.problem) or "-"),
+    ]
+    if not description.directory:
+        del facts[2]
+    for name, value in facts:
+        write(f"{name}: {value}")
+    write("")
+    head = ("VERSION", "ON DISK", "SELECTED", "PHASE", "GENERATION", "SINCE", "REQUESTS", "REASON")
+    write(table(head, (row for version in description.versions for row in _version_rows(version))))
+    return DONE
+
+
+def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
+    facts = (version.version, _yes_no(version.on_disk), _yes_no(version.selected))
+    if not version.generations:
+        yield (*facts, "-", "-", "-", "-", one_line(version.why_not_ready))
+    for generation in version.generations:
+        state = generation.state
+        yield (
+            *facts,
+            state.phase,
+            str(state.generation),
+            state.since or "-",
+            str(generation.leases),
+            one_line(state.reason),
+        )
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _plan(arguments: argparse.Namespace, client: Client) -> int:
+    steps = control.plan(client, arguments.model)
+    if arguments.format == "json":
+        write_json({"steps": [asdict(step) for step in steps]})
+        return DONE
+    rows = [(one.effect, one.version, str(one.generation), one_line(one.reason)) for one in steps]
+    write(table(("WOULD", "VERSION", "GENERATION", "REASON"), rows))
+    return DONE
+
+
+def _watch(arguments: argparse.Namespace, client: Client) -> int:
+    with interrupt_is_the_end():
+        for event in control.watch(client, arguments.model):
+            if isinstance(event, control.Move):
+                _write_move(event, is_json=arguments.format == "json")
+                continue
+            for state in event:
+                _write_state(state, is_json=arguments.format == "json")
+    return DONE
+
+
+def _write_move(move: control.Move, *, is_json: bool) -> None:
+    if is_json:
+        write_json_line({"event": "transition", **move.as_plain()})
+        return
+    name = f"{move.model}/{move.version}#{move.generation}"
+    write(
+        f"{move.time}  {name}  {move.before} -> {move.after}  {one_line(move.reason)}", flush=True
+    )
+
+
+def _write_state(state: control.VersionState, *, is_json: bool) -> None:
+    if is_json:
+        write_json_line({"event": "state", **asdict(state)})
+        return
+    name = f"{state.model}/{state.version}#{state.generation}"
+    write(f"{state.since or '-'}  {name}  {state.phase}  {one_line(state.reason)}", flush=True)

@@ -1,0 +1,188 @@
+"""What a server's versions do and did, and why one is not loaded: interlock.v1.Control."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from interlock.client.calls import Client
+from interlock.client.plain import Plain
+from interlock.pb import control_pb2 as pb
+
+CONTROL: Final = "interlock.v1.Control"
+
+_PHASES: Final = {number: name for name, number in pb.Phase.items()}
+_EFFECTS: Final = {number: name for name, number in pb.PlanResponse.Effect.items()}
+_FROM: Final = "from"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """Where one content of a version is. `since` is empty where it has not moved yet."""
+
+    model: str
+    version: str
+    generation: int
+    phase: str
+    state: str
+    reason: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of one content of a version."""
+
+    model: str
+    version: str
+    generation: int
+    before: str
+    after: str
+    reason: str
+    time: str
+
+    def as_plain(self) -> Plain:
+        return {
+            "model": self.model,
+            "version": self.version,
+            "generation": self.generation,
+            "from": self.before,
+            "to": self.after,
+            "reason": self.reason,
+            "time": self.time,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One content of a version, with how many requests are inside it."""
+
+    state: VersionState
+    leases: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    version: str
+    on_disk: bool
+    selected: bool
+    why_not_ready: str
+    generations: tuple[Generation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Everything that is known of one model."""
+
+    model: str
+    directory: str
+    config_path: str
+    version_policy: str
+    problem: str
+    versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """What a load would do to one content of a version: keep, load or unload it."""
+
+    version: str
+    generation: int
+    effect: str
+    reason: str
+
+
+def plan(client: Client, model: str) -> tuple[PlannedStep, ...]:
+    request = pb.PlanRequest(model=model)
+    answer = client.call("Plan", request, pb.PlanResponse, service=CONTROL)
+    return tuple(
+        PlannedStep(step.version, step.generation, _effect(step.effect), step.reason)
+        for step in answer.steps
+    )
+
+
+def watch(client: Client, model: str) -> Iterator[tuple[VersionState, ...] | Move]:
+    """Yield where everything is, then each move; where everything is again after a gap."""
+    request = pb.WatchRequest(model=model)
+    for message in client.stream("Watch", request, pb.WatchResponse, service=CONTROL):
+        match message.WhichOneof("event"):
+            case "snapshot":
+                yield tuple(map(_state, message.snapshot.versions))
+            case "transition":
+                yield _move(message.transition)
+
+
+def states(client: Client, model: str) -> tuple[VersionState, ...]:
+    """Return where everything is now; of one model, or of all."""
+    for first in watch(client, model):
+        if not isinstance(first, Move):
+            return first
+    return ()
+
+
+def describe(client: Client, model: str) -> Description:
+    request = pb.DescribeRequest(model=model)
+    answer = client.call("Describe", request, pb.DescribeResponse, service=CONTROL)
+    return Description(
+        answer.model,
+        answer.directory,
+        answer.config_path,
+        answer.version_policy,
+        answer.problem,
+        tuple(map(_version, answer.versions)),
+    )
+
+
+def _version(message: pb.DescribeResponse.Version) -> Version:
+    return Version(
+        message.version,
+        message.on_disk,
+        message.selected,
+        message.why_not_ready,
+        tuple(
+            Generation(_state(one.state), one.leases, one.fingerprint)
+            for one in message.generations
+        ),
+    )
+
+
+def _state(message: pb.VersionState) -> VersionState:
+    return VersionState(
+        message.model,
+        message.version,
+        message.generation,
+        _phase(message.phase),
+        message.state,
+        message.reason,
+        _time(message.since) if message.HasField("since") else "",
+    )
+
+
+def _move(message: pb.Transition) -> Move:
+    return Move(
+        message.model,
+        message.version,
+        message.generation,
+        # A keyword of Python's: the field can be reached through its name alone.
+        _phase(getattr(message, _FROM)),
+        _phase(message.to),
+        message.reason,
+        _time(message.time),
+    )
+
+
+def _phase(number: int) -> str:
+    """Return the name; one that is newer than we are is its number."""
+    return _PHASES.get(number, str(number)).removeprefix("PHASE_").lower()
+
+
+def _effect(number: int) -> str:
+    return _EFFECTS.get(number, str(number)).removeprefix("EFFECT_").lower()
+
+
+def _time(stamp: Timestamp) -> str:
+    text = stamp.ToDatetime(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

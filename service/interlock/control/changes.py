@@ -1,0 +1,159 @@
+"""Decide what to ask for when the repositories have changed: what is staged in, orders out.
+
+A version that is complete is asked for; one that is not yet counts as what it was when it
+last was. What cannot be looked at has not changed. Nothing here looks at a disk or a clock.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from interlock.control.wishes import Candidate
+from interlock.domain.ids import ModelName, Version
+from interlock.repository.stager import StagedVersion
+from interlock.repository.staging import Complete, Staging
+
+AGAIN_S: Final = 2.0
+MAX_AGAIN_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Poll the model, and ask for what its policy selects of these versions."""
+
+    model: ModelName
+    found: Mapping[int, Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Unload the model: nothing of it is there any more."""
+
+    model: ModelName
+
+
+Order = Look | Remove
+IsSame = Callable[[StagedVersion, str, str], bool | None]
+"""Whether two fingerprints of a version stand for the same content; `None`: not known yet."""
+
+
+@dataclass(slots=True)
+class _Model:
+    """`found` is what counts as there, `asked` what was asked for last."""
+
+    found: Mapping[int, Candidate] = field(default_factory=dict)
+    asked: Mapping[int, Candidate] | None = None
+    is_duplicate: bool = False
+    again_at: float | None = None
+    again_s: float = AGAIN_S
+
+
+class Changes:
+    """Remembers what was asked for. One thread."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Model] = {}
+
+    def decide(
+        self,
+        staging: Mapping[StagedVersion, Staging],
+        *,
+        duplicates: Collection[str] = (),
+        is_same: IsSame,
+        now: float,
+    ) -> tuple[Order, ...]:
+        """Return what to do, by the name of the model."""
+        by_model: dict[str, dict[int, Staging]] = {}
+        for key, one in staging.items():
+            by_model.setdefault(key.model, {})[key.version] = one
+        orders: list[Order] = []
+        for name in sorted({*by_model, *self._models, *duplicates}):
+            model = self._models.setdefault(name, _Model())
+            if name in duplicates:
+                orders += _of_duplicate(name, model)
+            else:
+                orders += _of(name, model, by_model.get(name, {}), is_same, now)
+            if not model.found and not model.is_duplicate:
+                del self._models[name]
+        return tuple(orders)
+
+    def ask_again(self, model: str, now: float) -> None:
+        """Ask for the same once more, later each time: what failed was not the content."""
+        known = self._models.get(model)
+        if known is not None and known.again_at is None:
+            known.again_at = now + known.again_s
+            known.again_s = min(known.again_s * 2, MAX_AGAIN_S)
+
+    def next_look(self) -> float | None:
+        """Return when something is to be asked for once more."""
+        times = [one.again_at for one in self._models.values() if one.again_at is not None]
+        return min(times, default=None)
+
+    def fingerprints(self, model: str) -> set[str]:
+        """Return the fingerprints that a model's versions may be compared with."""
+        known = self._models.get(model)
+        return set() if known is None else {one.observed for one in known.found.values()}
+
+
+def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
+    """What serves goes on; the poll says what is wrong."""
+    if not model.is_duplicate:
+        model.is_duplicate = True
+        yield Look(ModelName(name), model.found)
+
+
+def _of(
+    name: str, model: _Model, staging: Mapping[int, Staging], is_same: IsSame, now: float
+) -> Iterator[Order]:
+    was_duplicate, model.is_duplicate = model.is_duplicate, False
+    found = {
+        version: candidate
+        for version, one in sorted(staging.items())
+        if (candidate := _candidate(StagedVersion(name, version), one, model, is_same))
+    }
+    before, model.found = model.found, found
+    if not found:
+        if before or was_duplicate:
+            yield Remove(ModelName(name))
+        return
+    is_new = _identities(found) != _identities(model.asked)
+    if is_new:
+        model.again_s = AGAIN_S
+    if is_new or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
+        model.asked = found
+        model.again_at = None
+        yield Look(ModelName(name), found)
+
+
+def _candidate(
+    key: StagedVersion, staging: Staging, model: _Model, is_same: IsSame
+) -> Candidate | None:
+    before = model.found.get(key.version)
+    if not isinstance(staging, Complete):
+        return before
+    seen = staging.fingerprint
+    if before is not None:
+        if before.observed == seen:
+            return before
+        same = is_same(key, before.observed, seen)
+        if same is None:
+            return before
+        if same:
+            return Candidate(before.version, before.fingerprint, seen)
+    return Candidate(Version(key.version), seen, seen)
+
+
+def _identities(found: Mapping[int, Candidate] | None) -> Mapping[int, str] | None:
+    if found is None:
+        return None
+    return {version: candidate.fingerprint for version, candidate in found.items()}
+
+
+def _is_due(model: _Model, now: float) -> bool:
+    return model.again_at is not None and now >= model.again_at
+
+
+def _is_at_rest(staging: Mapping[int, Staging], found: Mapping[int, Candidate]) -> bool:
+    return all(
+        staging.get(version) == Complete(candidate.observed) for version, candidate in found.items()
+    )

@@ -1,0 +1,118 @@
+"""Tell whether files that differ from before still contain the same.
+
+A digest belongs to a version with one fingerprint. It is made in the background, once a
+version is asked for, so that there is something to compare a later one with.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from interlock.repository.digest import CancelledError, ChangedError, digest_files, version_digest
+from interlock.repository.scan import FoundModel, FoundVersion, Scan
+from interlock.repository.stager import StagedVersion
+
+Task = Callable[[], None]
+Key = tuple[StagedVersion, str]
+
+
+@dataclass(slots=True)
+class _Content:
+    """What is known of a version with one fingerprint; `digest` is "" where it has none."""
+
+    directory: Path
+    files: FoundVersion
+    digest: str | None = None
+    is_asked: bool = False
+
+    @property
+    def shape(self) -> list[tuple[str, str, int]]:
+        return [(file.path, file.kind, file.size) for file in self.files.files]
+
+
+class Contents:
+    """Remembers digests. One thread at a time; `submit` does a task in another.
+
+    `done` is called there when a digest has been made.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Task], None],
+        *,
+        done: Callable[[], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self._submit = submit
+        self._done = done
+        self._is_cancelled = is_cancelled
+        self._seen: dict[str, FoundModel] = {}
+        self._contents: dict[str, dict[Key, _Content]] = {}
+        self._made: SimpleQueue[tuple[Key, str]] = SimpleQueue()
+
+    def see(self, scan: Scan, kept: Callable[[str], Collection[str]]) -> None:
+        """Take in what there is now; `kept` are the fingerprints to remember of a model."""
+        self._take_in()
+        for name in self._seen.keys() - scan.models.keys():
+            self._forget(name, set(kept(name)))
+            del self._seen[name]
+        for name, model in scan.models.items():
+            if self._seen.get(name) is not model:
+                self._seen[name] = model
+                now = {one.fingerprint for one in model.versions.values()}
+                self._forget(name, now | set(kept(name)))
+                known = self._contents.setdefault(name, {})
+                for version, files in model.versions.items():
+                    key = (StagedVersion(name, version), files.fingerprint)
+                    known.setdefault(key, _Content(model.directory, files))
+
+    def is_same(self, version: StagedVersion, before: str, after: str) -> bool | None:
+        """Return whether the content is the same; `None` where that is being found out."""
+        old = self._content(version, before)
+        new = self._content(version, after)
+        if old is None or new is None or not old.digest or old.shape != new.shape:
+            return False
+        if new.digest is None:
+            self.ask(version, after)
+            return None
+        return new.digest == old.digest
+
+    def ask(self, version: StagedVersion, fingerprint: str) -> None:
+        """Have a digest made, once."""
+        key = (version, fingerprint)
+        content = self._content(version, fingerprint)
+        if content is not None and not content.is_asked:
+            content.is_asked = True
+            self._submit(lambda: self._make(key, content))
+
+    def _make(self, key: Key, content: _Content) -> None:
+        try:
+            files = digest_files(
+                content.directory, content.files.files, is_cancelled=self._is_cancelled
+            )
+        except (OSError, ChangedError, CancelledError):
+            self._made.put((key, ""))
+        else:
+            self._made.put((key, version_digest(files)))
+        self._done()
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                key, digest = self._made.get_nowait()
+            except Empty:
+                return
+            if content := self._content(*key):
+                content.digest = digest
+
+    def _forget(self, model: str, kept: Collection[str]) -> None:
+        known = self._contents.get(model, {})
+        left = {key: content for key, content in known.items() if key[1] in kept}
+        if left:
+            self._contents[model] = left
+        else:
+            self._contents.pop(model, None)
+
+    def _content(self, version: StagedVersion, fingerprint: str) -> _Content | None:
+        return self._contents.get(version.model, {}).get((version, fingerprint))

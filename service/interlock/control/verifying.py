@@ -1,0 +1,62 @@
+"""Load what was looked at, or nothing: a load whose files move is thrown away."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from interlock.control.executor import Loader
+from interlock.domain.errors import UnavailableError
+from interlock.repository.fingerprint import Fingerprint, fingerprint
+from interlock.serving.load_job import LoadJob, OnPhase
+from interlock.serving.served_model import ServedModel
+
+log = structlog.get_logger()
+
+
+class FilesMovedError(UnavailableError):
+    """The files are not those that were to be loaded. Tells nothing of what they contain."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingLoader:
+    """Takes the fingerprint before and after a load. Any thread may call, as the one inside.
+
+    `look` takes the fingerprint of a model's directory.
+    """
+
+    inside: Loader
+    look: Callable[[Path], Fingerprint] = fingerprint
+
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        """Load what has the fingerprint of the job; raise FilesMovedError where it changes."""
+        self._check(job, "before it was loaded")
+        try:
+            served = self.inside.load(job, on_phase)
+        except Exception:
+            # Half a file is a reason to look again, not one to hold against its content.
+            self._check(job, "while it was loaded")
+            raise
+        try:
+            self._check(job, "while it was loaded")
+        except FilesMovedError:
+            self.inside.unload(served)
+            raise
+        return served
+
+    def unload(self, served: ServedModel) -> None:
+        self.inside.unload(served)
+
+    def _check(self, job: LoadJob, when: str) -> None:
+        if not job.fingerprint:
+            return
+        try:
+            now = self.look(job.model_directory).of(job.key.version)
+        except OSError as error:
+            raise FilesMovedError(
+                f"failed to read model directory {job.model_directory}: {error.strerror}"
+            ) from error
+        if now != job.fingerprint:
+            log.info("files moved", model=job.key.model, version=job.key.version, when=when)
+            raise FilesMovedError(f"the files of version {job.key.version} changed {when}")

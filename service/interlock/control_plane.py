@@ -1,0 +1,187 @@
+"""Builds the control plane: the manager, what it loads with, and what follows the repositories.
+
+The composition root's own part: `app` starts and stops what is made here.
+"""
+
+import time
+from functools import partial
+from typing import Final
+
+from interlock.backends.catalog import built_in
+from interlock.control.executor import ThreadExecutor
+from interlock.control.first_loads import FirstLoads
+from interlock.control.inbox import Inbox
+from interlock.control.index import StagingBoard
+from interlock.control.inspection import Inspection
+from interlock.control.listing import RepositoryListing
+from interlock.control.manager import Manager, Message
+from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
+from interlock.control.poller import Pace, Poller, at_low_priority
+from interlock.control.polling import DiskRepository
+from interlock.control.verifying import VerifyingLoader
+from interlock.control.workers import Workers
+from interlock.repository.scan import Scanner
+from interlock.repository.scratch import Scratch
+from interlock.repository.snapshot import read_model
+from interlock.repository.stager import Stager
+from interlock.repository.staging import Rules
+from interlock.repository.watcher import Watcher
+from interlock.runtime import allocator
+from interlock.runtime.clock import monotonic
+from interlock.runtime.threads import OnDeath
+from interlock.serving.loader import ModelLoader
+from interlock.serving.table import ServingTable
+from interlock.settings import ControlMode, RepositorySettings, Settings
+
+_PATIENCE: Final = 2.0
+"""How many settle times the first versions are given before the server has started."""
+
+
+class ControlPlane:
+    """The manager and all that belongs to it, for one server."""
+
+    def __init__(self, settings: Settings, table: ServingTable) -> None:
+        self._settings = settings.repository
+        self._scratch = Scratch(self._settings.scratch_directory)
+        self._inbox: Inbox[Message] = Inbox()
+        self._staging = StagingBoard()
+        self.listing = RepositoryListing(self._settings.roots, clock=monotonic)
+        self._repository = DiskRepository(
+            self._settings.roots,
+            config_name=self._settings.config_name,
+            auto_complete=not self._settings.disable_auto_complete,
+            scratch=self._scratch,
+        )
+        self.manager = self._build_manager(settings, table)
+        self.inspection = self._build_inspection()
+        self._watching: Watching | None = None
+        if self._settings.control_mode is ControlMode.POLL:
+            self._watching = Watching(
+                self._settings,
+                self._repository,
+                self.manager.first_loads,
+                self._inbox,
+                self._staging,
+            )
+
+    def open(self) -> None:
+        """Clear up after servers that were killed, and make room. Raise OSError."""
+        self._scratch.sweep()
+        if self._settings.scratch_directory is not None:  # else it is made when it is needed
+            self._scratch.open()
+
+    def start(self, on_death: OnDeath) -> None:
+        """Begin to load."""
+        self.listing.begin(self.manager.first_loads)
+        self.listing.start(on_death)
+        self.manager.start(on_death)
+        if self._watching is not None:
+            self._watching.start(on_death)
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        if self._watching is not None:
+            self._watching.close()
+        self.listing.close()
+        self.manager.stop()
+
+    def close(self) -> None:
+        """End, once everything is unloaded."""
+        self.manager.close()
+        self._scratch.close()
+
+    def _build_manager(self, settings: Settings, table: ServingTable) -> Manager:
+        repository = self._settings
+        loader = VerifyingLoader(
+            ModelLoader(
+                built_in(repository.backend_config),
+                trim=allocator.trim,
+                auto_complete=not repository.disable_auto_complete,
+                default_max_batch_size=repository.default_max_batch_size,
+                hold=settings.debug.delay_scheduler,
+            )
+        )
+        return Manager(
+            repository=self._repository,
+            mode=mode_of(repository),
+            executor=ThreadExecutor(
+                loader,
+                self._inbox.put,
+                load_threads=repository.load_thread_count,
+                retries=repository.load_retry_count,
+            ),
+            inbox=self._inbox,
+            table=table,
+            clock=monotonic,
+            names=self.listing,
+            staging=self._staging,
+        )
+
+    def _build_inspection(self) -> Inspection:
+        repository = self._settings
+        return Inspection(
+            self.manager,
+            read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+            poll=self.manager.peek,
+            auto_complete=not repository.disable_auto_complete,
+        )
+
+
+class Watching:
+    """What follows the repositories in poll mode: the poller, and the watcher that hints."""
+
+    def __init__(
+        self,
+        settings: RepositorySettings,
+        repository: DiskRepository,
+        first_loads: FirstLoads,
+        inbox: Inbox[Message],
+        board: StagingBoard,
+    ) -> None:
+        settle_s = settings.settle_s
+        contents = Workers("contents", 1)
+        self._poller = Poller(
+            scanner=Scanner(settings.roots),
+            stager=Stager(
+                rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
+                clock=monotonic,
+            ),
+            repository=repository,
+            hand_over=inbox.put,
+            first_loads=first_loads,
+            board=board,
+            pace=Pace(settings.poll_s, patience_s=_PATIENCE * settle_s),
+            clock=monotonic,
+            background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
+            after_scan=self._rearm,
+        )
+        self._watcher = Watcher(
+            settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
+        )
+
+    def start(self, on_death: OnDeath) -> None:
+        """Begin to follow."""
+        self._watcher.start()
+        self._poller.start(on_death)
+
+    def close(self) -> None:
+        """Ask for nothing more. The watcher holds nothing, and ends with the process."""
+        self._poller.close()
+
+    def _rearm(self) -> None:
+        self._watcher.rearm()
+
+
+def mode_of(repository: RepositorySettings) -> Mode:
+    """Return the model control mode that is asked for."""
+    match repository.control_mode:
+        case ControlMode.POLL:
+            return PollMode()
+        case ControlMode.EXPLICIT:
+            return ExplicitMode(repository.load_models)
+        case ControlMode.NONE:
+            return NoneMode()
+
+
+def _nothing() -> None:
+    """Nobody waits for what is given up."""

@@ -1,0 +1,61 @@
+"""Everything that is known of one model: what is on disk, and what the server made of it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from interlock.domain.ids import GenerationKey, ModelName, Version
+from interlock.domain.transition import VersionState
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationDescription:
+    """One content of a version; `leases` is how many requests are inside."""
+
+    state: VersionState
+    fingerprint: str
+    leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDescription:
+    """One version, generations oldest first. `why_not_ready` is empty where it serves."""
+
+    version: Version
+    generations: tuple[GenerationDescription, ...]
+    on_disk: bool
+    selected: bool
+    why_not_ready: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """One model, versions in ascending order.
+
+    `directory` is empty where the repository has none, `config_path` where the configuration
+    is made up, `version_policy` where it cannot be read; `problem` says why the copy in the
+    repository cannot be loaded.
+    """
+
+    model: ModelName
+    versions: tuple[VersionDescription, ...]
+    directory: str = ""
+    config_path: str = ""
+    version_policy: str = ""
+    problem: str = ""
+
+
+class Effect(Enum):
+    """What a load would do to one content of a version."""
+
+    KEEP = "keep"
+    LOAD = "load"
+    UNLOAD = "unload"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One content of a version, and what would become of it."""
+
+    key: GenerationKey
+    effect: Effect
+    reason: str

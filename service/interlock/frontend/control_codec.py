@@ -1,0 +1,98 @@
+"""Write what is known of versions as messages of interlock.v1.
+
+Moments are the monotonic clock's; on the wire they are times of day. `zero` is the time of
+day at which that clock stood at 0, so that one moment is the same time in every answer.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from interlock.domain.description import (
+    GenerationDescription,
+    ModelDescription,
+    PlannedStep,
+    VersionDescription,
+)
+from interlock.domain.transition import Phase, Transition, VersionState
+from interlock.pb import control_pb2 as pb
+
+_FROM: Final = "from"
+"""A keyword of Python's: the field can be reached through its name alone."""
+
+
+def phase_name(phase: Phase) -> str:
+    return f"PHASE_{phase.name}"
+
+
+def encode_move(move: Transition, zero: datetime) -> pb.Transition:
+    message = pb.Transition(
+        model=move.key.model,
+        version=str(move.key.version),
+        generation=move.key.generation,
+        to=phase_name(move.after),
+        reason=move.reason,
+    )
+    setattr(message, _FROM, pb.Phase.Value(phase_name(move.before)))
+    message.time.FromDatetime(zero + timedelta(seconds=move.moment))
+    return message
+
+
+def encode_state(state: VersionState, zero: datetime) -> pb.VersionState:
+    message = pb.VersionState(
+        model=state.key.model,
+        version=str(state.key.version),
+        generation=state.key.generation,
+        phase=phase_name(state.phase),
+        state=state.readiness.value,
+        reason=state.reason,
+    )
+    if state.since is not None:
+        message.since.FromDatetime(zero + timedelta(seconds=state.since))
+    return message
+
+
+def encode_snapshot(states: Iterable[VersionState], zero: datetime) -> pb.WatchResponse:
+    # Given in any case: an empty snapshot is a snapshot.
+    snapshot = pb.WatchResponse.Snapshot(versions=[encode_state(state, zero) for state in states])
+    return pb.WatchResponse(snapshot=snapshot)
+
+
+def encode_description(description: ModelDescription, zero: datetime) -> pb.DescribeResponse:
+    return pb.DescribeResponse(
+        model=description.model,
+        versions=[_version(version, zero) for version in description.versions],
+        directory=description.directory,
+        config_path=description.config_path,
+        version_policy=description.version_policy,
+        problem=description.problem,
+    )
+
+
+def encode_step(step: PlannedStep) -> pb.PlanResponse.Step:
+    return pb.PlanResponse.Step(
+        version=str(step.key.version),
+        generation=step.key.generation,
+        effect=f"EFFECT_{step.effect.name}",
+        reason=step.reason,
+    )
+
+
+def _version(version: VersionDescription, zero: datetime) -> pb.DescribeResponse.Version:
+    return pb.DescribeResponse.Version(
+        version=str(version.version),
+        generations=[_generation(generation, zero) for generation in version.generations],
+        on_disk=version.on_disk,
+        selected=version.selected,
+        why_not_ready=version.why_not_ready,
+    )
+
+
+def _generation(
+    generation: GenerationDescription, zero: datetime
+) -> pb.DescribeResponse.Generation:
+    return pb.DescribeResponse.Generation(
+        state=encode_state(generation.state, zero),
+        leases=generation.leases,
+        fingerprint=generation.fingerprint,
+    )

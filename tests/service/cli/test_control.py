@@ -1,0 +1,191 @@
+"""`interlock get`, `describe` and `watch`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from interlock.client import control
+from interlock.pb import control_pb2 as pb, grpc_service_pb2
+from tests.support.command_line import CommandLine
+from tests.support.scripted_server import Answer, Refusal, scripted_server
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+WRITTEN = "2030-01-01T12:00:00.000Z"
+
+
+def state(version: str, phase: pb.Phase, word: str, *, generation: int = 1) -> pb.VersionState:
+    return pb.VersionState(
+        model="m",
+        version=version,
+        generation=generation,
+        phase=phase,
+        state=word,
+        reason="because\n of it",
+        since=NOON,
+    )
+
+
+def move() -> pb.WatchResponse:
+    transition = pb.Transition(
+        model="m", version="1", generation=2, to="PHASE_READY", reason="loaded", time=NOON
+    )
+    setattr(transition, control._FROM, pb.PHASE_PROVING)
+    return pb.WatchResponse(transition=transition)
+
+
+def snapshot(*states: pb.VersionState) -> pb.WatchResponse:
+    return pb.WatchResponse(snapshot=pb.WatchResponse.Snapshot(versions=states))
+
+
+def events() -> Sequence[Message]:
+    return [snapshot(state("1", pb.PHASE_LOADING, "LOADING")), move()]
+
+
+def test_watch_prints_a_line_for_what_is_and_for_each_move(command_line: CommandLine) -> None:
+    with scripted_server({"Watch": events()}) as server:
+        printed = command_line.ask(server, ["watch", "m"])
+
+        assert server.seen[0].model == "m"
+    assert printed.lines == [
+        f"{WRITTEN} m/1#1 loading because of it",
+        f"{WRITTEN} m/1#2 proving -> ready loaded",
+    ]
+
+
+def test_watch_prints_json_line_by_line(command_line: CommandLine) -> None:
+    with scripted_server({"Watch": events()}) as server:
+        printed = command_line.ask(server, ["watch", "-o=json"])
+
+        assert server.seen[0].model == ""
+    first, second = map(json.loads, printed.lines)
+    assert (first["event"], first["phase"], first["since"]) == ("state", "loading", WRITTEN)
+    assert second == {
+        "event": "transition",
+        "model": "m",
+        "version": "1",
+        "generation": 2,
+        "from": "proving",
+        "to": "ready",
+        "reason": "loaded",
+        "time": WRITTEN,
+    }
+
+
+def test_a_watch_that_the_server_ends_is_refused(command_line: CommandLine) -> None:
+    refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "Server exiting")
+    with scripted_server({"Watch": refusal}) as server:
+        printed = command_line.ask(server, ["watch"])
+
+    assert printed.code == 1
+    assert printed.err == "interlock: UNAVAILABLE: Server exiting\n"
+
+
+def test_nobody_to_watch_is_no_server(command_line: CommandLine) -> None:
+    printed = command_line.run("watch", "--server=localhost:1", "--timeout=5")
+
+    assert printed.code == 3
+
+
+def test_a_phase_that_is_newer_than_we_are_is_its_number() -> None:
+    assert control._phase(99) == "99"
+
+
+def test_get_shows_each_content_of_a_version(command_line: CommandLine) -> None:
+    index = grpc_service_pb2.RepositoryIndexResponse()
+    index.models.add(name="m", version="1", state="READY", reason="its successor failed")
+    index.models.add(name="never")
+    answers: Mapping[str, Answer] = {
+        "RepositoryIndex": index,
+        "Watch": [
+            snapshot(
+                state("1", pb.PHASE_READY, "READY"),
+                state("1", pb.PHASE_FAILED, "UNAVAILABLE", generation=2),
+            )
+        ],
+    }
+    with scripted_server(answers) as server:
+        as_text = command_line.ask(server, ["get"])
+        as_json = command_line.ask(server, ["get", "m", "-o=json"])
+
+    assert as_text.lines == [
+        "NAME VERSION STATE PHASE GENERATION SINCE REASON",
+        f"m 1 READY ready 1 {WRITTEN} its successor failed",
+        f"m 1 UNAVAILABLE failed 2 {WRITTEN} because of it",
+        "never - - - - -",
+    ]
+    assert [one["generation"] for one in as_json.json["versions"]] == [1, 2]
+
+
+def described(**changes: str) -> pb.DescribeResponse:
+    answer = pb.DescribeResponse(
+        model="m",
+        directory="/models/m",
+        config_path="/models/m/config.pbtxt",
+        version_policy="latest 1",
+    )
+    for name, value in changes.items():
+        setattr(answer, name, value)
+    answer.versions.add(version="1", on_disk=True, why_not_ready="not\nselected")
+    version = answer.versions.add(version="2", on_disk=True, selected=True)
+    version.generations.add(state=state("2", pb.PHASE_READY, "READY"), leases=3, fingerprint="f")
+    return answer
+
+
+def test_describe_shows_why_a_version_is_not_loaded(command_line: CommandLine) -> None:
+    with scripted_server({"Describe": described()}) as server:
+        printed = command_line.ask(server, ["describe", "m"])
+
+    assert printed.lines == [
+        "model: m",
+        "directory: /models/m",
+        "config: /models/m/config.pbtxt",
+        "version policy: latest 1",
+        "problem: -",
+        "",
+        "VERSION ON DISK SELECTED PHASE GENERATION SINCE REQUESTS REASON",
+        "1 yes no - - - - not selected",
+        f"2 yes yes ready 1 {WRITTEN} 3 because of it",
+    ]
+
+
+def test_describe_in_json_has_everything(command_line: CommandLine) -> None:
+    with scripted_server({"Describe": described()}) as server:
+        told = command_line.ask(server, ["describe", "m", "-o=json"]).json
+
+    assert told["versions"][0]["why_not_ready"] == "not\nselected"
+    assert told["versions"][1]["generations"][0]["fingerprint"] == "f"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"config_path": ""}, "config: made up from the model's files"),
+        ({"directory": "", "config_path": ""}, "directory: not in the repository"),
+        ({"problem": "no\nroom"}, "problem: no room"),
+    ],
+)
+def test_describe_says_what_is_not_there(
+    command_line: CommandLine, changes: dict[str, str], line: str
+) -> None:
+    with scripted_server({"Describe": described(**changes)}) as server:
+        assert line in command_line.ask(server, ["describe", "m"]).lines
+
+
+def test_plan_shows_what_a_load_would_do(command_line: CommandLine) -> None:
+    answer = pb.PlanResponse()
+    answer.steps.add(version="1", generation=1, effect="EFFECT_UNLOAD", reason="old")
+    answer.steps.add(version="2", generation=1, effect="EFFECT_LOAD", reason="new")
+    with scripted_server({"Plan": answer}) as server:
+        as_text = command_line.ask(server, ["plan", "m"])
+        as_json = command_line.ask(server, ["plan", "m", "-o=json"])
+
+    assert as_text.lines == [
+        "WOULD VERSION GENERATION REASON",
+        "unload 1 1 old",
+        "load 2 1 new",
+    ]
+    assert as_json.json["steps"][1]["effect"] == "load"

@@ -1,0 +1,85 @@
+"""What is asked for when the repositories have changed."""
+
+from interlock.control.changes import Changes, IsSame, Look, Order, Remove
+from interlock.domain.ids import ModelName
+from interlock.repository.stager import StagedVersion
+from interlock.repository.staging import Complete, Leaving, Settling, Staging
+
+
+def decide(
+    changes: Changes,
+    *,
+    same: bool | None = False,
+    duplicates: tuple[str, ...] = (),
+    now: float = 0.0,
+    **versions: Staging,
+) -> tuple[Order, ...]:
+    """Versions are named `v1`, `v2`, and belong to the model `m`."""
+    is_same: IsSame = lambda _version, _before, _after: same  # noqa: E731 - for this call only
+    staging = {StagedVersion("m", int(name[1:])): one for name, one in versions.items()}
+    return changes.decide(staging, duplicates=duplicates, is_same=is_same, now=now)
+
+
+def asked(orders: tuple[Order, ...]) -> dict[int, tuple[str, str]]:
+    (order,) = orders
+    assert isinstance(order, Look)
+    return {version: (one.fingerprint, one.observed) for version, one in order.found.items()}
+
+
+def test_what_is_complete_is_asked_for_once() -> None:
+    changes = Changes()
+    assert asked(decide(changes, v1=Complete("a"))) == {1: ("a", "a")}
+    assert decide(changes, v1=Complete("a")) == ()
+
+
+def test_what_is_not_complete_is_not_touched() -> None:
+    assert decide(Changes(), v1=Settling(1.0)) == ()
+
+
+def test_a_version_that_moves_counts_as_it_was() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert decide(changes, v1=Settling(1.0)) == ()
+    assert asked(decide(changes, v1=Settling(1.0), v2=Complete("b"))) == {
+        1: ("a", "a"),
+        2: ("b", "b"),
+    }
+
+
+def test_a_touch_is_no_change() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert decide(changes, v1=Complete("b"), same=None) == ()
+    assert decide(changes, v1=Complete("b"), same=True) == ()
+
+
+def test_other_content_is_a_change() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert asked(decide(changes, v1=Complete("b"))) == {1: ("b", "b")}
+
+
+def test_what_has_gone_is_removed_after_it_was_leaving() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert decide(changes, v1=Leaving(1.0)) == ()
+    assert decide(changes) == (Remove(ModelName("m")),)
+    assert decide(changes) == ()
+
+
+def test_a_duplicate_is_polled_once_and_takes_nothing_away() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert asked(decide(changes, duplicates=("m",))) == {1: ("a", "a")}
+    assert decide(changes, duplicates=("m",)) == ()
+
+
+def test_what_was_overtaken_is_asked_for_again_later_each_time() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    changes.ask_again("m", 10.0)
+    assert changes.next_look() == 12.0
+    assert decide(changes, v1=Complete("a"), now=11.0) == ()
+    assert asked(decide(changes, v1=Complete("a"), now=12.0)) == {1: ("a", "a")}
+    changes.ask_again("m", 20.0)
+    assert changes.next_look() == 24.0

@@ -1,0 +1,79 @@
+"""A load whose files move is thrown away."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from interlock.control.verifying import FilesMovedError, VerifyingLoader
+from interlock.domain.config import ModelConfig
+from interlock.domain.errors import InternalError
+from interlock.repository.fingerprint import Fingerprint
+from interlock.serving.load_job import LoadJob, LoadPhase
+from tests.support.control import FakeLoader, key
+
+JOB = LoadJob(key(1), ModelConfig("m"), Path("/models/m"), fingerprint="a")
+
+
+@dataclass
+class Looks:
+    """What each look at the directory finds, in turn."""
+
+    found: list[str]
+
+    def __call__(self, _directory: Path) -> Fingerprint:
+        return Fingerprint({1: self.found.pop(0)}, "common")
+
+
+def ignore(_phase: LoadPhase) -> None:
+    """Nobody listens."""
+
+
+def loader(inside: FakeLoader, *found: str) -> VerifyingLoader:
+    return VerifyingLoader(inside, Looks(list(found)))
+
+
+def test_hands_on_what_lay_still() -> None:
+    inside = FakeLoader()
+    served = loader(inside, "a", "a").load(JOB, ignore)
+    assert inside.alive == {served.key}
+
+
+def test_loads_nothing_that_is_not_what_was_looked_at() -> None:
+    inside = FakeLoader()
+    with pytest.raises(FilesMovedError, match="the files of version 1 changed before"):
+        loader(inside, "b").load(JOB, ignore)
+    assert inside.loaded == []
+
+
+def test_takes_apart_what_moved_while_it_was_loaded() -> None:
+    inside = FakeLoader()
+    with pytest.raises(FilesMovedError, match="the files of version 1 changed while"):
+        loader(inside, "a", "b").load(JOB, ignore)
+    assert inside.unloaded == [JOB.key]
+
+
+def test_a_failure_under_which_files_moved_is_not_the_contents_own() -> None:
+    inside = FakeLoader(failing={1: InternalError("half a file")})
+    with pytest.raises(FilesMovedError):
+        loader(inside, "a", "b").load(JOB, ignore)
+
+
+def test_a_failure_of_what_lay_still_is_told_as_it_is() -> None:
+    inside = FakeLoader(failing={1: InternalError("broken")})
+    with pytest.raises(InternalError, match="broken"):
+        loader(inside, "a", "a").load(JOB, ignore)
+
+
+def test_a_directory_that_cannot_be_read_has_moved() -> None:
+    def look(_directory: Path) -> Fingerprint:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(FilesMovedError, match="Permission denied"):
+        VerifyingLoader(FakeLoader(), look).load(JOB, ignore)
+
+
+def test_what_has_no_fingerprint_is_not_looked_at() -> None:
+    inside = FakeLoader()
+    loader(inside).load(replace(JOB, fingerprint=""), ignore)
+    assert inside.loaded == [JOB.key]
