@@ -93,10 +93,10 @@ class FakeRepository:
 
     def names(self) -> Listing:
         self.listings += 1
-        return self.latest
+        return self.known
 
     @property
-    def latest(self) -> Listing:
+    def known(self) -> Listing:
         known = frozenset(map(ModelName, self.models))
         return Listing(known, frozenset(map(ModelName, self.duplicates)))
 

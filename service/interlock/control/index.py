@@ -76,7 +76,7 @@ class Names(Protocol):
         ...
 
     @property
-    def latest(self) -> Listing:
+    def known(self) -> Listing:
         """The names that are known."""
         ...
 

@@ -107,7 +107,7 @@ class RepositoryListing:
         self._is_closing = False
         self._outcomes: SimpleQueue[tuple[_Root, Outcome]] = SimpleQueue()
         # Written by the ticking thread, by assignment; read by any.
-        self._latest = Listing()
+        self._known = Listing()
         self._health = _Health()
         # Guards the assignment of the listeners; they are called without it.
         self._listeners_lock = threading.Lock()
@@ -124,12 +124,12 @@ class RepositoryListing:
         with self._news:
             self._is_hinted = True
             self._news.notify()
-        return self._latest
+        return self._known
 
     @property
-    def latest(self) -> Listing:
+    def known(self) -> Listing:
         """The names that are known."""
-        return self._latest
+        return self._known
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -258,7 +258,7 @@ class RepositoryListing:
             },
             any_listed=any(root.seen is not None for root in self._roots),
         )
-        self._latest = _listing(self._roots)
+        self._known = _listing(self._roots)
         if health == self._health:
             return
         self._health = health

@@ -181,7 +181,7 @@ class Manager:
 
     def lacking(self, required: Iterable[ModelName]) -> Iterator[tuple[ModelName, str]]:
         """Yield which of these models do not serve, each with the reason."""
-        return lacking(required, self._views, self._names.latest, self._staging.latest)
+        return lacking(required, self._views, self._names.known, self._staging.latest)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` (quick, never blocking) after every change; return how to end that."""
