@@ -84,3 +84,26 @@ def test_a_file_of_an_older_time_is_a_change(repository: Repository, client: Cli
     shutil.copy2(older, repository.root / "adder" / "1" / "model.onnx")
 
     eventually(lambda: answer_of(client) == 7.0, within_s=WITHIN_S)
+
+
+def test_a_custom_configuration_comes_changes_and_goes(repository: Repository) -> None:
+    config = repository.root / "adder" / "config.pbtxt"
+    custom = config.with_name("configs") / "custom.pbtxt"
+    plain = config.read_text()
+    repository.replace("adder", "2/model.onnx", onnx_small.add_constant(2.0))
+
+    with (
+        server_process(repository, *FLAGS, "--model-config-name=custom") as process,
+        Client(process.address) as client,
+    ):
+        assert answer_of(client) == 2.0
+        for version in (1, 2):
+            policy = f"version_policy {{ specific {{ versions: [ {version} ] }} }}"
+            repository.replace("adder", "configs/custom.pbtxt", f"{plain} {policy}".encode())
+            eventually(lambda wanted=float(version): answer_of(client) == wanted, within_s=WITHIN_S)
+        policy = "version_policy { specific { versions: [ 1 ] } }"
+        repository.replace("adder", "configs/custom.pbtxt", f"{plain} {policy}".encode())
+        eventually(lambda: answer_of(client) == 1.0, within_s=WITHIN_S)
+        custom.unlink()
+        eventually(lambda: answer_of(client) == 2.0, within_s=WITHIN_S)
+        assert client.ready()

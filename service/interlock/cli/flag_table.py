@@ -112,7 +112,7 @@ LOAD_MODEL: Final = Flag(
     many=True, commas=True,
 )  # fmt: skip
 MODEL_CONFIG_NAME: Final = Flag(
-    "model-config-name", Group.MODELS, str, _REPOSITORY.config_name, "NAME",
+    "model-config-name", Group.MODELS, read.config_name, _REPOSITORY.config_name, "NAME",
     "prefer configs/NAME.pbtxt of a model over its config.pbtxt",
 )  # fmt: skip
 DISABLE_AUTO_COMPLETE: Final = _switch(

@@ -66,7 +66,7 @@ class _Root:
     def due(self) -> float:
         """When to come again for it."""
         if self.asked_at is None:
-            return self.looked_at + (MIN_AGE_S if self.is_wanted else MAX_AGE_S)
+            return self.looked_at + (MIN_AGE_S if self.is_wanted or self.problem else MAX_AGE_S)
         # Told already that it does not answer: the answer itself wakes us.
         return float("inf") if self.problem else self.asked_at + PATIENCE_S
 
@@ -198,7 +198,8 @@ class RepositoryListing:
                 changed = self._note(root, text) or changed
         if changed:
             self._publish()
-        return min((root.due for root in self._roots), default=now + MAX_AGE_S)
+        # Not for ever, which the wait of a thread cannot take.
+        return min(now + PATIENCE_S, *(root.due for root in self._roots))
 
     def _list(self, root: _Root) -> None:
         """Look at one repository; in a thread of its own."""

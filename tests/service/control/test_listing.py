@@ -135,7 +135,7 @@ def test_a_repository_that_cannot_be_listed_keeps_its_names_and_is_told_of_once(
             assert world.after(MAX_AGE_S) == Listing(names("a", "b"))
         problems = dict(world.listing.problems)
         world.roots[ONE] = holding("c")
-        assert world.after(MAX_AGE_S) == Listing(names("b", "c"))
+        assert world.after(MIN_AGE_S) == Listing(names("b", "c"))
 
     assert problems == {"/one": "repository path is not a valid directory: /one"}
     assert world.listing.problems == {}
@@ -155,6 +155,7 @@ def test_a_repository_that_hangs_holds_up_no_other_and_is_told_of() -> None:
         world.after(PATIENCE_S)
 
     assert world.listing.problems["/one"] == "model repository has not answered for 10 s: /one"
+    assert world.listing.tick() <= world.clock.now + PATIENCE_S
     assert [line["event"] for line in logs if line["place"] == "/one"] == [BEGINS]
     world.roots[ONE] = holding("new")
     world.answer()

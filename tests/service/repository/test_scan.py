@@ -121,6 +121,11 @@ def test_nothing_differs_by_itself(root: Path) -> None:
     assert after.models["m"] is before.models["m"]  # nothing was worked out anew
 
 
+def write_config(directory: Path) -> None:
+    (directory / "configs").mkdir()
+    (directory / "configs" / "custom.pbtxt").touch()
+
+
 def touch(directory: Path) -> None:
     os.utime(directory / "1" / "model.onnx", ns=(1, 1))
 
@@ -145,6 +150,9 @@ def touch(directory: Path) -> None:
             lambda m: (m / "manifest.json").touch(),
             Difference(changed=frozenset({"m"})),
             id="a manifest",
+        ),
+        pytest.param(
+            write_config, Difference(changed=frozenset({"m"})), id="a custom configuration"
         ),
         pytest.param(lambda m: (m / "x~").touch(), Difference(), id="what an editor leaves"),
     ],
