@@ -135,7 +135,7 @@ class Server:
     ) -> None:
         self._settings = settings
         self._on_death = on_death
-        self._table = ServingTable()
+        self._table = ServingTable(namespacing=settings.repository.namespacing)
         self._control = ControlPlane(settings, self._table)
         self._manager = self._control.manager
         self._life = ServerLife(

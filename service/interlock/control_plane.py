@@ -4,7 +4,6 @@ The composition root's own part: `app` starts and stops what is made here.
 """
 
 import time
-from functools import partial
 from typing import Final
 
 from interlock.backends.catalog import built_in
@@ -22,7 +21,6 @@ from interlock.control.verifying import VerifyingLoader
 from interlock.control.workers import Workers
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
-from interlock.repository.snapshot import read_model
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
 from interlock.repository.watcher import Watcher
@@ -45,12 +43,15 @@ class ControlPlane:
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
-        self.listing = RepositoryListing(self._settings.roots, clock=monotonic)
+        self.listing = RepositoryListing(
+            self._settings.roots, clock=monotonic, namespacing=self._settings.namespacing
+        )
         self._repository = DiskRepository(
             self._settings.roots,
             config_name=self._settings.config_name,
             auto_complete=not self._settings.disable_auto_complete,
             scratch=self._scratch,
+            namespacing=self._settings.namespacing,
         )
         self.manager = self._build_manager(settings, table)
         self.inspection = self._build_inspection()
@@ -121,7 +122,7 @@ class ControlPlane:
         repository = self._settings
         return Inspection(
             self.manager,
-            read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+            read_model=self._repository.read,
             poll=self.manager.peek,
             auto_complete=not repository.disable_auto_complete,
         )
@@ -141,7 +142,7 @@ class Watching:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
         self._poller = Poller(
-            scanner=Scanner(settings.roots),
+            scanner=Scanner(settings.roots, namespacing=settings.namespacing),
             stager=Stager(
                 rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
                 clock=monotonic,

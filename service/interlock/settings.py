@@ -212,6 +212,8 @@ class RepositorySettings:
     """Names, or `EVERY_MODEL` alone; EXPLICIT only."""
     config_name: str = ""
     """Prefer `configs/<config_name>.pbtxt` of a model over its config.pbtxt."""
+    namespacing: bool = False
+    """Tell models of one name in several roots apart instead of refusing them."""
     disable_auto_complete: bool = False
     load_thread_count: int = 4
     load_retry_count: int = 0

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ def client(process: ServerProcess) -> Iterator[Client]:
 def answer_of(client: Client) -> float:
     request = infer_request("adder", given("x", np.zeros(1, "<f4")))
     return float(arrays(client.infer(request))["y"][0])
+
+
+def answers(client: Client, constant: float) -> bool:
+    return answer_of(client) == constant
 
 
 def reason_of(client: Client, version: str) -> str:
@@ -100,7 +105,7 @@ def test_a_custom_configuration_comes_changes_and_goes(repository: Repository) -
         for version in (1, 2):
             policy = f"version_policy {{ specific {{ versions: [ {version} ] }} }}"
             repository.replace("adder", "configs/custom.pbtxt", f"{plain} {policy}".encode())
-            eventually(lambda wanted=float(version): answer_of(client) == wanted, within_s=WITHIN_S)
+            eventually(partial(answers, client, float(version)), within_s=WITHIN_S)
         policy = "version_policy { specific { versions: [ 1 ] } }"
         repository.replace("adder", "configs/custom.pbtxt", f"{plain} {policy}".encode())
         eventually(lambda: answer_of(client) == 1.0, within_s=WITHIN_S)

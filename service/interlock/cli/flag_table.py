@@ -115,6 +115,10 @@ MODEL_CONFIG_NAME: Final = Flag(
     "model-config-name", Group.MODELS, read.config_name, _REPOSITORY.config_name, "NAME",
     "prefer configs/NAME.pbtxt of a model over its config.pbtxt",
 )  # fmt: skip
+MODEL_NAMESPACING: Final = _switch(
+    "model-namespacing", Group.MODELS, _REPOSITORY.namespacing,
+    "serve models of one name in several repositories as FOLDER::NAME, instead of refusing them",
+)  # fmt: skip
 DISABLE_AUTO_COMPLETE: Final = _switch(
     "disable-auto-complete-config", Group.MODELS, _REPOSITORY.disable_auto_complete,
     "take configurations as written, complete nothing from the model file",
@@ -275,6 +279,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     REPOSITORY_SETTLE_SECS,
     LOAD_MODEL,
     MODEL_CONFIG_NAME,
+    MODEL_NAMESPACING,
     DISABLE_AUTO_COMPLETE,
     MODEL_LOAD_THREAD_COUNT,
     MODEL_LOAD_RETRY_COUNT,
@@ -378,7 +383,6 @@ _REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "response-cache-byte-size",
         "rate-limit",
         "rate-limit-resource",
-        "model-namespacing",
         "model-load-gpu-limit",
         "repoagent-directory",
         "allow-client-shm",

@@ -20,6 +20,7 @@ from interlock.control.index import Listing
 from interlock.control.workers import Task, Workers
 from interlock.domain.errors import UnavailableError
 from interlock.domain.ids import ModelName
+from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.snapshot import (
     RootListing,
     list_root,
@@ -63,6 +64,10 @@ class _Root:
         return str(self.path.absolute())
 
     @property
+    def names(self) -> frozenset[str]:
+        return frozenset() if self.seen is None else self.seen.names
+
+    @property
     def due(self) -> float:
         """When to come again for it."""
         if self.asked_at is None:
@@ -94,9 +99,11 @@ class RepositoryListing:
         clock: Clock,
         look: Callable[[Path], RootListing] = list_root,
         submit: Callable[[Task], None] | None = None,
+        namespacing: bool = False,
     ) -> None:
         self._clock = clock
         self._look = look
+        self._namespaces = namespaces_of(roots) if namespacing else None
         self._first_loads = FirstLoads()
         self._roots = [
             _Root(root, submit or _thread_of(number)) for number, root in enumerate(roots)
@@ -259,7 +266,7 @@ class RepositoryListing:
             },
             any_listed=any(root.seen is not None for root in self._roots),
         )
-        self._known = _listing(self._roots)
+        self._known = _listing(self._roots, self._namespaces)
         if health == self._health:
             return
         self._health = health
@@ -279,13 +286,19 @@ def _nothing() -> None:
     """Nobody waits for what is given up."""
 
 
-def _listing(roots: Sequence[_Root]) -> Listing:
+def _listing(roots: Sequence[_Root], namespaces: Mapping[Path, str] | None) -> Listing:
     """Return all names; a directory that is spelled in two ways is one repository."""
-    by_place = {root.seen.place: root.seen.names for root in roots if root.seen is not None}
-    models: set[ModelName] = set()
-    duplicates: set[ModelName] = set()
-    for names in by_place.values():
-        found = set(map(ModelName, names))
-        duplicates |= models & found
-        models |= found
-    return Listing(frozenset(models - duplicates), frozenset(duplicates))
+    by_place: dict[str, _Root] = {}
+    for root in sorted(roots, key=lambda root: root.path):
+        if root.seen is not None:
+            by_place.setdefault(root.seen.place, root)
+    places: dict[str, list[Path]] = {}
+    for root in by_place.values():
+        for name in root.names:
+            places.setdefault(name, []).append(root.path)
+    several = {name for name, paths in places.items() if len(paths) > 1}
+    single = frozenset(map(ModelName, places.keys() - several))
+    if namespaces is None:
+        return Listing(single, frozenset(map(ModelName, several)))
+    told_apart = (qualified(namespaces[path], name) for name in several for path in places[name])
+    return Listing(single.union(map(ModelName, told_apart)))

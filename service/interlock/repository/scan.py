@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from interlock.repository.fingerprint import Fingerprint, by_version, fingerprint_of
 from interlock.repository.layout import MANIFEST_FILE, version_of
 from interlock.repository.listing import DIRECTORY, Entry, Listing, Problem, list_model
+from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.snapshot import (
     distinct_roots,
     list_root,
@@ -113,13 +114,18 @@ _NEVER: Final = _Root(-1, {})
 class Scanner:
     """Scans the repositories, one scan at a time; the threads that ask take turns themselves.
 
-    `look` lists a model's directory.
+    `look` lists a model's directory. With `namespacing` nothing is a duplicate.
     """
 
     def __init__(
-        self, roots: Sequence[Path], *, look: Callable[[Path | str], Listing] = list_model
+        self,
+        roots: Sequence[Path],
+        *,
+        look: Callable[[Path | str], Listing] = list_model,
+        namespacing: bool = False,
     ) -> None:
         self._roots = tuple(roots)
+        self._namespaces = namespaces_of(self._roots) if namespacing else None
         self._look = look
         self._seen: dict[Path, _Root] = {}
 
@@ -131,9 +137,19 @@ class Scanner:
         for root in self._current_roots():
             for model in self._models_of(root, problems, unknown).values():
                 places.setdefault(model.name, []).append(model)
+        duplicates = frozenset(name for name, found in places.items() if len(found) > 1)
+        models = {name: found[0] for name, found in places.items() if name not in duplicates}
+        if self._namespaces is not None:
+            for name in sorted(duplicates):
+                of_name = _told_apart(places[name], self._namespaces)
+                models |= of_name
+                if name in unknown:
+                    unknown |= of_name.keys()
+            unknown -= duplicates
+            duplicates = frozenset()
         return Scan(
-            models={name: found[0] for name, found in sorted(places.items()) if len(found) == 1},
-            duplicates=frozenset(name for name, found in places.items() if len(found) > 1),
+            models=dict(sorted(models.items())),
+            duplicates=duplicates,
             unknown=frozenset(unknown),
             problems=problems,
         )
@@ -186,6 +202,17 @@ class Scanner:
             if model is not None:
                 models[name] = model
         return models
+
+
+def _told_apart(
+    models: Iterable[FoundModel], namespaces: Mapping[Path, str]
+) -> dict[str, FoundModel]:
+    """Return models of one name by names of their own."""
+    named = (
+        replace(model, name=qualified(namespaces[model.directory.parent], model.name))
+        for model in models
+    )
+    return {model.name: model for model in named}
 
 
 def _model(name: str, root: Path, listing: Listing, before: FoundModel | None) -> FoundModel | None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository import layout
+from interlock.repository.namespaces import SEPARATOR, ambiguity, namespaces_of, qualified
 
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
@@ -25,6 +26,7 @@ class ModelSource:
     `config_text` is `None` where there is no configuration; bytes that are not UTF-8 stand
     in it as lone surrogates, which its parser reports with their place. `first_entries` are
     the names in the first sub-directory, which tell the backend. `remarks` are for the log.
+    `namespace` is set where other repositories have a model of this name as well.
     """
 
     name: str
@@ -34,11 +36,17 @@ class ModelSource:
     versions: tuple[int, ...]
     first_entries: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    namespace: str = ""
+
+    @property
+    def identifier(self) -> str:
+        """What the model is called among all models."""
+        return qualified(self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class RepositorySnapshot:
-    """All models of all roots.
+    """All models of all roots, by the names that tell them apart.
 
     `duplicates` are names that lie in several roots; `models` does not hold them.
     `problems` says what could not be read: by model name, and for a root by its absolute
@@ -50,22 +58,31 @@ class RepositorySnapshot:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_repository(roots: Sequence[Path], *, config_name: str = "") -> RepositorySnapshot:
-    """Read every model of every root."""
+def read_repository(
+    roots: Sequence[Path], *, config_name: str = "", namespacing: bool = False
+) -> RepositorySnapshot:
+    """Read every model of every root.
+
+    With `namespacing` nothing is a duplicate: see `namespaces`.
+    """
     problems: dict[str, str] = {}
     directories = _model_directories(roots, problems)
+    namespaces = namespaces_of(roots) if namespacing else {}
     models: dict[str, ModelSource] = {}
     for name, places in sorted(directories.items()):
-        if len(places) > 1:
+        if len(places) > 1 and not namespacing:
             continue
-        try:
-            models[name] = _read_source(name, places[0], config_name)
-        except InvalidRequestError as error:
-            problems[name] = str(error)
-        except FileNotFoundError:
-            continue  # it went away between the listing and the reading
-    duplicates = frozenset(name for name, places in directories.items() if len(places) > 1)
-    return RepositorySnapshot(models, duplicates, problems)
+        for place in places:
+            namespace = namespaces[place.parent] if len(places) > 1 else ""
+            identifier = qualified(namespace, name)
+            try:
+                models[identifier] = _read_source(name, place, config_name, namespace)
+            except InvalidRequestError as error:
+                problems[identifier] = str(error)
+            except FileNotFoundError:
+                continue  # it went away between the listing and the reading
+    several = (name for name, places in directories.items() if len(places) > 1)
+    return RepositorySnapshot(models, frozenset(() if namespacing else several), problems)
 
 
 def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[str, list[Path]]:
@@ -104,8 +121,10 @@ def list_root(root: Path) -> RootListing:
     return RootListing(os.path.realpath(root), device, names)
 
 
-def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> ModelSource:
-    """Read one model.
+def read_model(
+    roots: Sequence[Path], name: str, *, config_name: str = "", namespacing: bool = False
+) -> ModelSource:
+    """Read one model; with `namespacing` its name may be a qualified one.
 
     Raise NotFoundError where no root has it, InvalidRequestError for a name that is none, a
     model that several roots have and one that cannot be read, UnavailableError where no
@@ -115,13 +134,21 @@ def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> Mo
     places, problem = _places(roots, name)
     if len(places) > 1:
         raise InvalidRequestError(
-            f"failed to poll model '{name}': not unique across all model repositories"
+            ambiguity(name, len(places))
+            if namespacing
+            else f"failed to poll model '{name}': not unique across all model repositories"
         )
+    namespace, _, bare = name.rpartition(SEPARATOR) if not places and namespacing else ("", "", "")
+    if namespace and bare:
+        namespaces = namespaces_of(roots)
+        of_all, problem = _places(roots, bare)
+        if len(of_all) > 1:  # else the model is called by its bare name
+            places = [place for place in of_all if namespaces[place.parent] == namespace]
     if not places and problem:
         raise UnavailableError(f"failed to poll model '{name}': {problem}")
     if places:
         try:
-            return _read_source(name, places[0], config_name)
+            return _read_source(places[0].name, places[0], config_name, namespace)
         except FileNotFoundError:
             pass  # it went away just now
     raise NotFoundError(f"failed to poll model '{name}': model not found in any model repository.")
@@ -197,7 +224,7 @@ def subdirectories(directory: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
+def _read_source(name: str, directory: Path, config_name: str, namespace: str = "") -> ModelSource:
     try:
         folders = sorted(subdirectories(directory))
     except FileNotFoundError:
@@ -216,6 +243,7 @@ def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
         versions=tuple(sorted(versions)),
         first_entries=_first_entries(directory, folders, versions),
         remarks=tuple(remarks),
+        namespace=namespace,
     )
 
 

@@ -52,6 +52,7 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
         lambda s: s.repository.load_models,
         ("m",),
     ),
+    ("model-namespacing", "true", [ROOT], lambda s: s.repository.namespacing, True),
     ("model-config-name", "v2", [ROOT], lambda s: s.repository.config_name, "v2"),
     (
         "disable-auto-complete-config",

@@ -119,6 +119,20 @@ def test_a_name_in_two_repositories_is_a_duplicate() -> None:
     assert world.after(0) == Listing(names("a"), names("both"))
 
 
+def test_with_namespacing_a_name_in_two_repositories_is_two_names() -> None:
+    listing = RepositoryListing(
+        [ONE, TWO],
+        clock=HandClock(),
+        look=lambda root: holding("both", root.name, place=str(root)),
+        submit=lambda task: task(),
+        namespacing=True,
+    )
+    listing.tick()
+    listing.tick()
+
+    assert listing.known == Listing(names("one", "two", "one::both", "two::both"))
+
+
 def test_a_repository_that_is_spelled_in_two_ways_is_one() -> None:
     world = Disk({ONE: holding("a"), Path("/one/."): holding("a")})
 

@@ -312,6 +312,33 @@ def test_a_name_in_two_roots_is_a_duplicate(root: Path, tmp_path: Path) -> None:
     assert scan.duplicates == {"m"}
 
 
+def test_with_namespacing_models_of_one_name_are_told_apart(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    first, second = add(root, "m", 1), add(other, "m", 2)
+    add(other, "alone", 1)
+    look = Look()
+    scanner = Scanner([root, other], namespacing=True, look=look)
+
+    before = scanner.scan()
+
+    assert {name: found.directory for name, found in before.models.items()} == {
+        "repository::m": first,
+        "other::m": second,
+        "alone": other / "alone",
+    }
+    assert [found.name for found in before.models.values()] == list(before.models)
+    assert before.duplicates == frozenset()
+    assert difference(before, scanner.scan()) == Difference()
+    look.fails["m"] = ""
+    assert scanner.scan().unknown == {"repository::m", "other::m"}
+    del look.fails["m"]
+    shutil.rmtree(second)
+    assert difference(before, scanner.scan()) == Difference(
+        added=frozenset({"m"}), removed=frozenset({"repository::m", "other::m"})
+    )
+
+
 def test_a_duplicate_stays_one_while_a_root_is_away(root: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     add(root, "m", 1)
