@@ -44,7 +44,10 @@ class ControlPlane:
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
         self.listing = RepositoryListing(
-            self._settings.roots, clock=monotonic, namespacing=self._settings.namespacing
+            self._settings.roots,
+            clock=monotonic,
+            namespacing=self._settings.namespacing,
+            once=self._settings.control_mode is ControlMode.NONE,
         )
         self._repository = DiskRepository(
             self._settings.roots,

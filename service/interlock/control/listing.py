@@ -47,7 +47,8 @@ class _Root:
     """One repository as it is known.
 
     `asked_at` is set while an answer is waited for; `is_wanted` where somebody has looked at
-    the names since they were last read, `is_new` until there is a first answer.
+    the names since they were last read, `is_new` until there is a first answer. `missed` says
+    why that one was of no use.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class _Root:
     looked_at: float = float("-inf")
     is_wanted: bool = False
     is_new: bool = True
+    missed: str = ""
 
     @property
     def place(self) -> str:
@@ -81,15 +83,17 @@ class _Health:
     """What `RepositoryListing` says of the repositories, in one piece."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
-    never_listed: Mapping[str, str] = field(default_factory=dict)
+    missed: Mapping[str, str] = field(default_factory=dict)
     any_listed: bool = False
+    all_listed: bool = False
 
 
 class RepositoryListing:
     """The names as they were last seen. Any thread may ask; nothing but `tick` takes time.
 
     `tick` belongs to one thread, the one that `start` makes, or a test. `look` lists one
-    repository; it may hang for as long as it likes.
+    repository; it may hang for as long as it likes. With `once` the models are loaded at
+    start and never again, so that a repository that was missed then is missed for good.
     """
 
     def __init__(
@@ -100,9 +104,11 @@ class RepositoryListing:
         look: Callable[[Path], RootListing] = list_root,
         submit: Callable[[Task], None] | None = None,
         namespacing: bool = False,
+        once: bool = False,
     ) -> None:
         self._clock = clock
         self._look = look
+        self._once = once
         self._namespaces = namespaces_of(roots) if namespacing else None
         self._first_loads = FirstLoads()
         self._roots = [
@@ -144,14 +150,19 @@ class RepositoryListing:
         return self._health.problems
 
     @property
-    def never_listed(self) -> Mapping[str, str]:
-        """Which of them could not be listed since the start, and why."""
-        return self._health.never_listed
+    def missed(self) -> Mapping[str, str]:
+        """Of which nothing could be loaded since the start, and why."""
+        return self._health.missed
 
     @property
     def any_listed(self) -> bool:
-        """Whether one of them could be listed since the start."""
+        """Whether any of them was of use since the start."""
         return self._health.any_listed
+
+    @property
+    def all_listed(self) -> bool:
+        """Whether it is known what each of them holds now."""
+        return self._health.all_listed
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` when the health has changed; return how to end that."""
@@ -252,19 +263,21 @@ class RepositoryListing:
         elif before and not problem:
             log.warning("model repository can be listed again", place=root.place)
         if root.is_new:
-            root.is_new = False
+            root.is_new, root.missed = False, problem
             self._first_loads.end(root.place, UnavailableError(problem) if problem else None)
         return before != problem
 
     def _publish(self) -> None:
+        for root in self._roots:
+            if root.seen is not None and not self._once:
+                root.missed = ""
+        problems = {root.place: root.problem for root in self._roots if root.problem}
+        is_known = [root.seen is not None for root in self._roots]
         health = _Health(
-            problems={root.place: root.problem for root in self._roots if root.problem},
-            never_listed={
-                root.place: root.problem
-                for root in self._roots
-                if root.problem and root.seen is None
-            },
-            any_listed=any(root.seen is not None for root in self._roots),
+            problems=problems,
+            missed={root.place: root.missed for root in self._roots if root.missed},
+            any_listed=any(root.seen is not None and not root.missed for root in self._roots),
+            all_listed=all(is_known) and not problems,
         )
         self._known = _listing(self._roots, self._namespaces)
         if health == self._health:

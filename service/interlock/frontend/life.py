@@ -29,18 +29,18 @@ class Repositories(Protocol):
     """What the life of the server asks of the repositories. Any thread; nothing blocks."""
 
     @property
-    def problems(self) -> Mapping[str, str]:
-        """Which of them cannot be listed now, by path, and why."""
-        ...
-
-    @property
-    def never_listed(self) -> Mapping[str, str]:
-        """Which of them never could be, by path, and why."""
+    def missed(self) -> Mapping[str, str]:
+        """Of which of them nothing could be loaded since the start, by path, and why."""
         ...
 
     @property
     def any_listed(self) -> bool:
-        """Whether one of them could be listed at least once."""
+        """Whether any of them was of use since the start."""
+        ...
+
+    @property
+    def all_listed(self) -> bool:
+        """Whether it is known what each of them holds now."""
         ...
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -87,12 +87,12 @@ class ServerLife:
             for model, why in self._models.lacking(self._required):
                 yield f"required model '{model}' {why}"
         else:
-            yield from self._repositories.never_listed.values()
+            yield from self._repositories.missed.values()
             if self._strict:
                 yield from self._models.objections()
 
     def repositories_listed(self) -> bool:
-        return not self._repositories.problems and self._repositories.any_listed
+        return self._repositories.all_listed
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         self._listeners = (*self._listeners, listener)

@@ -153,7 +153,7 @@ def test_a_repository_that_cannot_be_listed_keeps_its_names_and_is_told_of_once(
 
     assert problems == {"/one": "repository path is not a valid directory: /one"}
     assert world.listing.problems == {}
-    assert world.listing.never_listed == {}
+    assert world.listing.missed == {}
     assert [(line["event"], line["place"]) for line in logs] == [(BEGINS, "/one"), (ENDS, "/one")]
     assert world.changes == 3  # the first look, the problem, its end
 
@@ -210,7 +210,33 @@ def test_the_start_waits_for_the_first_look() -> None:
     assert {place: str(error) for place, error in world.first_loads.failures.items()} == {
         "/two": "repository path is not a valid directory: /two"
     }
-    assert world.listing.never_listed == world.listing.problems
+    assert world.listing.missed == world.listing.problems
+    assert not world.listing.all_listed
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_what_was_missed_at_start_is_made_up_for_unless_models_are_loaded_once(once: bool) -> None:
+    found: list[RootListing | OSError] = [GONE, holding("a")]
+    clock = HandClock()
+
+    def look(_root: Path) -> RootListing:
+        outcome = found.pop(0)
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+    listing = RepositoryListing(
+        [ONE], clock=clock, look=look, submit=lambda task: task(), once=once
+    )
+    for _ in range(2):
+        listing.tick()
+        listing.tick()
+        clock.now += MAX_AGE_S
+
+    assert listing.known == Listing(names("a"))
+    assert listing.all_listed
+    assert listing.any_listed is not once
+    assert list(listing.missed) == (["/one"] if once else [])
 
 
 def test_the_start_does_not_wait_for_ever_for_a_repository_that_hangs() -> None:
@@ -222,7 +248,7 @@ def test_the_start_does_not_wait_for_ever_for_a_repository_that_hangs() -> None:
     world.after(PATIENCE_S)
 
     assert [*told, world.first_loads.done] == [False, True]
-    assert "/one" in world.listing.never_listed
+    assert "/one" in world.listing.missed
     assert not world.listing.any_listed
 
 
