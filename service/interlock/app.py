@@ -144,7 +144,7 @@ class Server:
             strict_readiness=settings.lifetime.strict_readiness,
             required=settings.lifetime.required_models,
         )
-        self._life.subscribe(ReadinessLog(self._life.objections).look)
+        self._end_readiness_log = self._life.subscribe(ReadinessLog(self._life.objections).look)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._hot_path = HotPath(
             settings.grpc,
@@ -235,6 +235,7 @@ class Server:
 
     def _stop(self, stop: StopSignal) -> bool:
         """Drain and end every part, in order; False where the time ran out."""
+        self._end_readiness_log()  # that a server is not ready any more now goes without saying
         self._life.drain()
         delay_s = self._settings.lifetime.shutdown_delay_s
         if delay_s and not stop.died:
