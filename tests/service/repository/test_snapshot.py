@@ -364,3 +364,15 @@ def test_a_directory_may_look_like_a_qualified_name(root: Path) -> None:
 
     assert list(read_repository([root], namespacing=True).models) == ["a::m"]
     assert read_model([root], "a::m", namespacing=True).name == "a::m"
+
+
+def test_a_configuration_that_is_a_pipe_is_not_opened(root: Path) -> None:
+    path = add(root, "m", "1") / "config.pbtxt"
+    os.mkfifo(path)
+
+    with pytest.raises(InvalidRequestError) as error:
+        read_model([root], "m")
+
+    assert str(error.value) == (
+        f"failed to open text file for read {path}: it is a pipe, socket or device, not a file"
+    )
