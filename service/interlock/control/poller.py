@@ -254,7 +254,10 @@ class Poller:
 
         The repositories themselves are the listing's to tell of.
         """
-        problems = {name: text for name, text in scan.problems.items() if "/" not in name}
+        if self._first_until is not None:
+            for place in filter(_is_root, scan.problems):
+                self._first_loads.end(place, UnavailableError(scan.problems[place]))
+        problems = {name: text for name, text in scan.problems.items() if not _is_root(name)}
         for model, problem in sorted(problems.items()):
             if model not in self._problems:
                 log.warning(
@@ -274,6 +277,10 @@ class Poller:
                 lambda: self._is_hinted or self._is_closing, max(0.0, due - self._clock())
             )
             self._is_hinted = False
+
+
+def _is_root(place: str) -> bool:
+    return "/" in place
 
 
 @dataclass(frozen=True, slots=True)
