@@ -361,7 +361,9 @@ class Manager:
         unit.pending = wish
         match wish:
             case LoadWish():
-                unit.aspire(wish.polled, alone=wish.alone, force=wish.force, again=wish.again)
+                unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
+                if wish.again:
+                    unit.retry({key.version for key in unit.aspired})
             case RollbackWish(contents=contents):
                 versions = tuple(content.version for content in contents)
                 self._hold(unit, HoldKind.ROLLBACK, versions)

@@ -223,21 +223,19 @@ class Unit:
         """Whether files changed under the load of an aspired version."""
         return any(self.records[key].moved for key in self.aspired)
 
-    def aspire(
-        self, polled: Polled, *, alone: bool = False, force: bool = False, again: bool = False
-    ) -> None:
+    def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
 
         A generation with the same content that is loaded, or is on its way to be, is kept,
-        unless `force` is set, and one that failed where each stands alone, unless `again`
-        is; for anything else a new generation begins.
+        unless `force` is set, and one that failed where each stands alone; for anything else
+        a new generation begins.
         """
         self.begin_change()
         self.alone = alone
         self.polled = polled
         self.room_first = polled.config.swaps_room_first
         self.aspired = frozenset(
-            self._begin(candidate) if force else self._key_of(candidate, again=again)
+            self._begin(candidate) if force else self._key_of(candidate)
             for candidate in polled.candidates
         )
         self.fall_back()
@@ -351,11 +349,11 @@ class Unit:
             self.aspired = frozenset(ready)
 
     def restore(self) -> None:
-        """Aspire to what made room, where nothing that it made room for came to serve."""
-        actual = self.actual
-        if not self.room_first or not ON_THE_WAY.isdisjoint(actual[key] for key in self.aspired):
+        """Aspire to what made room, where what it made room for failed and nothing serves."""
+        if not self.room_first or self.restores or not self._has_failed():
             return
-        if any(phase is Phase.READY for phase in actual.values()):
+        hopes = {Phase.READY, Phase.PROVING} if self.alone else {Phase.READY}
+        if not hopes.isdisjoint(self.actual.values()):
             return
         if lost := [content for content in self.past.former if self._may_return(content)]:
             # What failed stays aspired, for its reason; what was built goes, all or nothing.
@@ -480,12 +478,8 @@ class Unit:
             record.phase is Phase.READY for record in self._generations_of(key.version)
         )
 
-    def _key_of(self, candidate: Candidate, *, again: bool = False) -> GenerationKey:
-        kept = self._kept(candidate)
-        if kept is None:
-            return self._begin(candidate)
-        record = self.records[kept]
-        return self._try_again(record, candidate) if again and record.phase in OVER else kept
+    def _key_of(self, candidate: Candidate) -> GenerationKey:
+        return self._kept(candidate) or self._begin(candidate)
 
     def _try_again(self, record: Record, candidate: Candidate) -> GenerationKey:
         """Begin a new generation of a content that has failed."""
@@ -537,6 +531,11 @@ class Unit:
             return record.key
         as_candidate = Candidate(content.version, content.fingerprint)
         return self._kept(as_candidate) or self._begin_again(content)
+
+    def _has_failed(self) -> bool:
+        """Whether something aspired has failed, and nothing of it is on its way any more."""
+        phases = {self.records[key].phase for key in self.aspired}
+        return Phase.FAILED in phases and ON_THE_WAY.isdisjoint(phases)
 
     def _may_return(self, content: Content) -> bool:
         """Whether a content can still be there, and has not failed to come back."""

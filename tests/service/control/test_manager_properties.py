@@ -287,10 +287,10 @@ class Reconciling(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def only_what_failed_has_a_next_try(self) -> None:
+    def only_what_failed_or_stands_by_is_due(self) -> None:
         if self.manager.due() is not None and not self.world.inbox.wait(0):
             assert any(
-                record.phase is Phase.FAILED and unit.alone
+                record.phase is Phase.STANDBY or (record.phase is Phase.FAILED and unit.alone)
                 for unit in self.manager._units.values()
                 for record in unit.records.values()
             )
