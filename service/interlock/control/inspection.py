@@ -126,17 +126,15 @@ class Inspection:
                 policy=on_disk.policy,
                 trouble=view.trouble,
                 staging=staging.get(version, ""),
+                hold="" if view.hold is None else view.hold.reason,
             )
             states = [generation.state for generation in generations]
-            why = why_not_ready(states, around, self._clock())
-            if why and view.hold is not None:
-                why = f"{why}; {view.hold.reason}"
             yield VersionDescription(
                 version=version,
                 generations=tuple(map(self._described, generations)),
                 on_disk=around.is_on_disk,
                 selected=around.is_selected,
-                why_not_ready=why,
+                why_not_ready=why_not_ready(states, around, self._clock()),
                 staging=around.staging,
                 size_bytes=sizes.get(version, 0),
             )

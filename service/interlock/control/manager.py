@@ -357,6 +357,7 @@ class Manager:
         if not self._is_heard(unit, wish):
             self._answers.append((wish.outcome, None))
             return
+        before = unit.stance
         self._aspire_to_nothing(unit)
         unit.pending = wish
         match wish:
@@ -367,9 +368,8 @@ class Manager:
             case RollbackWish(contents=contents):
                 versions = tuple(content.version for content in contents)
                 self._hold(unit, HoldKind.ROLLBACK, versions)
-                unit.go_back(contents)
+                unit.go_back(contents, before)
             case UnloadWish(hold=hold):
-                unit.begin_change()
                 unit.leave(wish.gone)
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 if hold and is_known:
@@ -505,7 +505,7 @@ class Manager:
             self._executor.discard(report.key, report.served)
 
     def _give_up_way_back(self, unit: Unit) -> None:
-        """Where a rollback has failed, go on with what serves, and hold nothing."""
+        """Where a rollback has failed, go on as before it."""
         wish = unit.pending
         if not isinstance(wish, RollbackWish) or is_reached(unit.aspired, unit.actual):
             return
@@ -514,8 +514,8 @@ class Manager:
                 (wish.outcome, answers.rollback_failed(unit.model, unit.failures()))
             )
             unit.pending = None
-            unit.stay()
             self._end_hold(unit, "the way back failed")
+            unit.resume()
 
     def _mark(self, action: Action) -> Callable[[], None]:
         """Write down that the action has begun; return what begins it."""

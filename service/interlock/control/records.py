@@ -140,16 +140,26 @@ class Trying:
     outcome: "Future[None]"
 
 
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What was asked for of a model, and what held it."""
+
+    polled: Polled | None
+    alone: bool
+    hold: Hold | None
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
 
     `pending` is the wish that waits to hear how it ended. `alone` says that each version
     stands for itself, and `polled` is then what was asked for. `followed` is what the
-    repository had when whoever follows it last said so.
+    repository had when whoever follows it last said so, `before` what a rollback left.
 
     What is replaced stands by for `window_s`, unless it must go before its successor is
-    built: `room_first`; `restores` says that it comes back, since its successor has failed.
+    built: `room_first`. Then `gave_way` is what has gone so, as long as nothing serves;
+    `restores` says that it comes back, since its successor has failed.
     `recent` stand by since the present wish.
     """
 
@@ -165,9 +175,11 @@ class Unit:
     polled: Polled | None = None
     followed: Polled | None = None
     hold: Hold | None = None
+    before: Stance | None = None
     past: Past = field(default_factory=Past)
     window_s: float = 0.0
     room_first: bool = False
+    gave_way: tuple[Content, ...] = ()
     restores: bool = False
     recent: set[GenerationKey] = field(default_factory=set)
     _has_changed: bool = False
@@ -178,6 +190,13 @@ class Unit:
     def actual(self) -> dict[GenerationKey, Phase]:
         """Return the phases as the planner takes them: see `Record.planned_phase`."""
         return {key: record.planned_phase for key, record in self.records.items()}
+
+    @property
+    def stance(self) -> Stance:
+        """What is asked for now; a rollback counts only when it has come true."""
+        if isinstance(self.pending, RollbackWish) and self.before is not None:
+            return self.before
+        return Stance(self.polled, self.alone, self.hold)
 
     @property
     def is_over(self) -> bool:
@@ -335,17 +354,27 @@ class Unit:
         self.trying = [one for one in self.trying if one.keys & open_keys]
         return over
 
-    def go_back(self, contents: tuple[Content, ...]) -> None:
-        """Aspire to what has served before."""
+    def go_back(self, contents: tuple[Content, ...], before: Stance) -> None:
+        """Aspire to what has served before; `before` is what was asked for until now."""
         self.begin_change()
+        self.before = before
         self.alone = False
         self.polled = None
         self.room_first = any(content.job.config.swaps_room_first for content in contents)
         self.aspired = frozenset(map(self._key_of_content, contents))
 
-    def stay(self) -> None:
-        """Aspire to what serves: the way back did not lead there."""
-        if ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+    def resume(self) -> None:
+        """Aspire to what was asked for before the way back, which did not lead there.
+
+        Where versions stand together that is what serves: nobody asked for another try of the
+        rest.
+        """
+        before, self.before = self.before, None
+        if before is not None:
+            self.hold = before.hold
+        if before is not None and before.polled is not None and before.alone:
+            self.aspire(before.polled, alone=True)
+        elif ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
             self.aspired = frozenset(ready)
 
     def restore(self) -> None:
@@ -355,7 +384,7 @@ class Unit:
         hopes = {Phase.READY, Phase.PROVING} if self.alone else {Phase.READY}
         if not hopes.isdisjoint(self.actual.values()):
             return
-        if lost := [content for content in self.past.former if self._may_return(content)]:
+        if lost := [content for content in self.gave_way if self._may_return(content)]:
             # What failed stays aspired, for its reason; what was built goes, all or nothing.
             failed = {key for key in self.aspired if self.records[key].phase is Phase.FAILED}
             self.aspired = frozenset(failed | {self._begin_again(content) for content in lost})
@@ -390,7 +419,9 @@ class Unit:
         return transition
 
     def leave(self, gone: "Future[int]") -> None:
-        """Remember who waits until what is there now is gone."""
+        """Aspire to nothing any more; remember who waits until what is there now is gone."""
+        self.begin_change()
+        self.gave_way = ()
         self.leaving.append(Leaving(frozenset(self.records), gone))
 
     def gave_back(self, key: GenerationKey, freed_bytes: int) -> None:
@@ -413,8 +444,8 @@ class Unit:
             for record in self.records.values()
             if record.phase not in OVER
         }
-        if self.room_first and self.aspired:  # it may have to come back
-            used |= {content.directory for content in self.past.former}
+        # It may have to come back.
+        used |= {content.directory for content in self.gave_way}
         free, self._directories = self._directories - used, self._directories & used
         return free
 
@@ -553,8 +584,11 @@ class Unit:
             self.past = self.past.at_a_change()
         if record.phase is Phase.READY:
             self.past = self.past.shown(record.content)
+            self.gave_way = ()
         else:
             self.past = self.past.gone(record.key)
+            if self.room_first and self.aspired:
+                self.gave_way = (*self.gave_way, record.content)
 
     def _standbys(self) -> Iterator[tuple[GenerationKey, float]]:
         """Yield what stands by and nobody asks for, and until when."""

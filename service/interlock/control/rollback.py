@@ -4,7 +4,7 @@ What served before the last change of the model, or, where a version is named, t
 as it served last. Only what this process has served counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def target_of(model: ModelName, past: Past, version: Version | None) -> tuple[Co
             raise InvalidRequestError(
                 f"failed to roll back model '{model}': nothing served before what serves now"
             )
-        return past.former
+        return _by_version(past.former)
     serving = {content.key for content in past.now}
     known = [one for one in past.contents.get(version, ()) if one.key not in serving]
     if not known:
@@ -94,4 +94,8 @@ def target_of(model: ModelName, past: Past, version: Version | None) -> tuple[Co
     if all(content.version != version for content in past.now):
         return (known[-1],)
     rest = (content for content in past.now if content.version != version)
-    return tuple(sorted((*rest, known[-1]), key=lambda content: content.version))
+    return _by_version((*rest, known[-1]))
+
+
+def _by_version(contents: Iterable[Content]) -> tuple[Content, ...]:
+    return tuple(sorted(contents, key=lambda content: content.version))

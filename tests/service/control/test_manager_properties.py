@@ -16,6 +16,8 @@ from structlog.testing import capture_logs
 
 from interlock.control.holds import HoldKind
 from interlock.control.lifecycle import Event, Phase
+from interlock.control.load_watch import OverTimeError
+from interlock.control.planner import is_settled
 from interlock.control.records import Unit
 from interlock.control.reports import (
     Drained,
@@ -36,7 +38,7 @@ from interlock.control.wishes import (
     UnloadWish,
 )
 from interlock.domain.config import SWAP_POLICY, ModelConfig
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError
+from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.served_model import ServedModel
 from tests.support.control import World, polled, served
@@ -45,6 +47,11 @@ models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
 WINDOW_S = 5.0
+
+
+def config_of(model: str, *, room_first: bool) -> ModelConfig:
+    policy = {SWAP_POLICY: "resource_preserving"} if room_first else {}
+    return ModelConfig(model, parameters=policy)
 
 
 class Reconciling(RuleBasedStateMachine):
@@ -65,9 +72,8 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(model=models, content=contents, room_first=st.booleans())
     def wish(self, model: str, content: Mapping[int, str], room_first: bool) -> None:
-        policy = {SWAP_POLICY: "resource_preserving"} if room_first else {}
-        config = ModelConfig(model, parameters=policy)
-        self._put(LoadWish(replace(polled(*content.items(), model=model), config=config)))
+        found = polled(*content.items(), model=model)
+        self._put(LoadWish(replace(found, config=config_of(model, room_first=room_first))))
 
     @rule(
         model=models,
@@ -75,6 +81,7 @@ class Reconciling(RuleBasedStateMachine):
         fallback=contents,
         follows=st.booleans(),
         again=st.booleans(),
+        room_first=st.booleans(),
     )
     def wish_for_each_alone(
         self,
@@ -83,11 +90,13 @@ class Reconciling(RuleBasedStateMachine):
         fallback: Mapping[int, str],
         follows: bool,
         again: bool,
+        room_first: bool,
     ) -> None:
         rest = [(version, of) for version, of in fallback.items() if version not in content]
         found = polled(*content.items(), model=model)
         fallbacks = polled(*sorted(rest, reverse=True), model=model).candidates
-        found = replace(found, fallbacks=fallbacks)
+        config = config_of(model, room_first=room_first)
+        found = replace(found, fallbacks=fallbacks, config=config)
         self._put(LoadWish(found, alone=True, follows=follows, again=again))
 
     @rule(model=models, hold=st.booleans())
@@ -161,7 +170,7 @@ class Reconciling(RuleBasedStateMachine):
         key = self._pick(self.world.executor.loading, pick)
         del self.world.executor.loading[key]
         self.written_off.add(key)
-        self.world.inbox.put(LoadFailed(key, UnavailableError("load given up after 5 s")))
+        self.world.inbox.put(LoadFailed(key, OverTimeError("load given up after 5 s")))
 
     @precondition(lambda self: self.written_off)
     @rule(pick=picks, report=st.sampled_from(["warm", "prove", "failed", "dropped"]))
@@ -285,6 +294,30 @@ class Reconciling(RuleBasedStateMachine):
                     failed.get((record.key.version, record.fingerprint), record.key) < record.key
                     for record in unit.records.values()
                 )
+
+    @invariant()
+    def what_made_room_is_back_or_cannot_be_there_any_more(self) -> None:
+        for unit in self.manager._units.values():
+            if unit.room_first and unit.aspired and is_settled(unit.aspired, unit.actual):
+                failed = {key.version for key in unit.records if unit.actual[key] is Phase.FAILED}
+                assert unit.ready() or {one.version for one in unit.gave_way} <= failed
+
+    @invariant()
+    def what_hung_is_not_tried_again_by_itself(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.view().generations:
+                if record.state.key in self.written_off:
+                    assert record.state.next_try is None
+
+    @invariant()
+    def a_hold_keeps_what_it_names_and_nothing_else(self) -> None:
+        for unit in self._held():
+            hold = unit.hold
+            assert hold is not None
+            if hold.kind is HoldKind.UNLOAD:
+                assert not unit.ready() or unit.pending is not None
+            elif unit.pending is None:
+                assert tuple(unit.ready()) == hold.versions
 
     @invariant()
     def only_what_failed_or_stands_by_is_due(self) -> None:

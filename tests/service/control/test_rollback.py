@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from interlock.control.index import ModelView
 from interlock.control.lifecycle import Phase
+from interlock.control.reports import Loaded
 from interlock.control.rollback import Content, Past, target_of
 from interlock.control.wishes import LoadWish, ReleaseWish, RollbackWish, UnloadAll, UnloadWish
 from interlock.domain.config import SWAP_POLICY, ModelConfig
@@ -19,7 +20,7 @@ from interlock.domain.errors import (
 )
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.load_job import LoadJob
-from tests.support.control import MODEL, World, key, polled
+from tests.support.control import MODEL, World, key, polled, served
 
 WINDOW_S = 60.0
 HELD = (
@@ -63,6 +64,7 @@ B1 = content(key(1, 2), "b")
         pytest.param(past_of((A1,), ()), None, (A1,), id="what was unloaded"),
         pytest.param(past_of((A1,), (), (A2,)), None, (A1,), id="what served before a gap"),
         pytest.param(past_of((A1,), (A1, A2)), None, (A1,), id="what was without an addition"),
+        pytest.param(past_of((A2,), (A2, A1), (A3,)), None, (A1, A2), id="all, by version"),
         pytest.param(past_of((A1,), (B1,), (A1,)), None, (B1,), id="there and back"),
         pytest.param(past_of((A1,), (B1,), (A1,)), 1, (B1,), id="the other content"),
     ],
@@ -305,6 +307,67 @@ def test_a_rollback_that_fails_leaves_what_serves_and_holds_nothing(cold: Back) 
     assert cold.manager.step() == ()
 
 
+def test_a_rollback_that_fails_leaves_what_is_in_quarantine_there(cold: Back) -> None:
+    cold.serve_alone((1, "a"))
+    cold.serve_alone((2, "a"))
+    cold.follow((2, "a"), (3, "a"))
+    cold.fails(key(3))
+    cold.goes_away()
+
+    cold.roll_back()
+    cold.fails(key(1, 2))
+
+    assert cold.shown == {key(2)}
+    assert cold.executor.loading.keys() == {key(3, 2)}
+    cold.fails(key(3, 2))
+    assert cold.manager.due() is not None
+
+
+def test_a_load_that_failed_is_not_tried_again_because_a_rollback_fails(cold: Back) -> None:
+    cold.serve((1, "a"))
+    cold.serve((2, "a"))
+    cold.wish((3, "a"))
+    cold.fails(key(3))
+    cold.goes_away()
+
+    cold.roll_back()
+    cold.fails(key(1, 2))
+
+    assert cold.shown == {key(2)}
+    assert not cold.executor.loading
+    assert cold.manager.step() == ()
+
+
+def test_a_rollback_that_fails_leaves_the_hold_of_the_one_before(cold: Back) -> None:
+    for version in (1, 2, 3):
+        cold.serve_alone((version, "a"))
+        cold.goes_away()
+    cold.roll_back()
+    cold.loads(key(2, 2))
+    before = cold.view().hold
+
+    cold.roll_back(1)
+    cold.fails(key(1, 2))
+
+    assert cold.shown == {key(2, 2)}
+    assert cold.view().hold == before
+    cold.follow((3, "a"))
+    assert cold.shown == {key(2, 2)}
+
+
+def test_a_rollback_that_overtook_another_one_leaves_no_hold_when_it_fails(cold: Back) -> None:
+    cold.serve_alone((1, "a"))
+    cold.serve_alone((2, "a"))
+    cold.goes_away()
+
+    cold.roll_back()
+    cold.roll_back()
+    cold.fails(key(1, 2))
+
+    assert cold.shown == {key(2)}
+    assert cold.view().hold is None
+
+
 def test_a_change_of_the_content_overtakes_a_rollback(cold: Back) -> None:
     cold.serve_alone((1, "a"))
     cold.serve_alone((2, "a"))
@@ -496,6 +559,50 @@ def test_what_cannot_come_back_is_tried_once(scarce: Scarce) -> None:
     assert outcome.done()
     assert not scarce.executor.loading
     assert scarce.manager.step() == ()
+
+
+def test_what_made_room_comes_back_though_another_wish_overtook_its_successor(
+    scarce: Scarce,
+) -> None:
+    scarce.ask((2, "a"))
+    scarce.ask((3, "a"))
+    scarce.goes_away()
+    scarce.fails(key(3))
+
+    scarce.loads(key(1, 2))
+
+    assert scarce.shown == {key(1, 2)}
+
+
+def test_what_was_unloaded_on_request_did_not_make_room(scarce: Scarce) -> None:
+    scarce.unwish()
+    scarce.goes_away()
+    outcome = scarce.ask((2, "a"))
+    scarce.fails(key(2))
+
+    assert outcome.done()
+    assert not scarce.executor.loading
+
+
+def test_an_unload_ends_the_wait_to_come_back(scarce: Scarce) -> None:
+    scarce.ask((2, "a"))
+    scarce.unwish()
+    scarce.ask((3, "a"))
+    scarce.goes_away()
+    scarce.fails(key(3))
+
+    assert not scarce.executor.loading
+
+
+def test_where_each_stands_alone_nothing_comes_back_beside_what_was_built(scarce: Scarce) -> None:
+    scarce.ask((1, "b"), (2, "a"), alone=True)
+    scarce.goes_away()
+    del scarce.executor.loading[key(1, 2)]
+    scarce.inbox.put(Loaded(key(1, 2), served(key(1, 2))))
+    scarce.fails(key(2))
+
+    assert scarce.shown == {key(1, 2)}
+    assert not scarce.executor.loading
 
 
 def test_all_or_nothing_holds_where_room_is_made_first(scarce: Scarce) -> None:
