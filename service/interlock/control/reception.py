@@ -4,7 +4,7 @@ Runs in the callers' threads, so that a slow disk or a long line holds up nobody
 wish ends is the manager's business.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Final, Protocol
@@ -48,6 +48,9 @@ log = structlog.get_logger()
 
 _LOADED: Final = frozenset({Phase.STANDBY, Phase.READY})
 
+Settle = Callable[[Iterable[ModelName]], Iterator[ModelName]]
+"""Hands on what is to be loaded at start, each model when its files lie still."""
+
 ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish | Trouble
 
 
@@ -70,6 +73,7 @@ class Reception:
         hand_over: Callable[[ModelWish], None],
         view: Callable[[str], ModelView | None],
         clock: Clock,
+        settle: Settle = iter,
     ) -> None:
         self._repository = repository
         self._overrides = Overrides(repository)
@@ -78,6 +82,7 @@ class Reception:
         self._view = view
         self._clock = clock
         self._follow: Follow | None = None
+        self._settle = settle
         self._turns = Turns()
         self.first_loads = FirstLoads()
 
@@ -193,7 +198,7 @@ class Reception:
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""
-        for model in self._mode.first_models(self._first_snapshot):
+        for model in self._settle(self._mode.first_models(self._first_snapshot)):
             self.first_loads.begin(model)
             try:
                 self._turns.enter(model)
