@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
+from interlock.cli.main import main
 from interlock.pb import control_pb2 as pb
 from tests.support import onnx_small
 from tests.support.models import Port, Repository, parameter
@@ -35,6 +37,8 @@ HELD_AT_1 = (
     "held: rolled back to version 1, until the model's content changes, a load names the model or "
     "the hold is released"
 )
+FINE = 0
+SHA256_DIGITS = 64
 WITHIN_S = 20.0
 SLOW_MS = 1500
 MODEL_BYTES = 48 << 20
@@ -78,6 +82,25 @@ def answer_of(client: Client, version: str = "") -> float:
     return float(arrays(client.infer(request))["y"][0])
 
 
+@contextmanager
+def asking(client: Client) -> Iterator[list[float]]:
+    """Ask without pause in another thread; yield the answers, and fail if a request does."""
+    answers: list[float] = []
+    over = Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers.append(answer_of(client))
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        try:
+            yield answers
+        finally:
+            over.set()
+        asked.result()
+
+
 def publish(repository: Repository, version: int, constant: float) -> None:
     repository.replace("adder", f"{version}/model.onnx", onnx_small.add_constant(constant))
 
@@ -86,6 +109,17 @@ def a_later_change_is_seen(repository: Repository, client: Client) -> None:
     """Wait until the poller has acted upon what came after all that is there now."""
     repository.identity("later")
     eventually(lambda: client.model_ready("later"), within_s=WITHIN_S)
+
+
+def content_is_known(client: Client, version: str) -> None:
+    """Wait until a version's files have been read, which tells a touch from a change."""
+
+    def is_known() -> bool:
+        versions = control(client, "Describe").versions
+        (found,) = (one for one in versions if one.version == version)
+        return len(found.generations[-1].digest) == SHA256_DIGITS
+
+    eventually(is_known, within_s=WITHIN_S)
 
 
 def rows(client: Client) -> list[tuple[str, str, str]]:
@@ -118,6 +152,41 @@ def test_a_rollback_within_the_window_is_one_step_and_a_hold(repository: Reposit
         client.load("adder")  # names the model: the hold is over
         assert answer_of(client) == 2.0
         assert rows(client) == [("1", "READY", "")]
+
+
+def test_no_request_fails_while_a_model_goes_back_and_forth(repository: Repository) -> None:
+    with started(repository, *EXPLICIT, "--rollback-window-secs=600") as (process, client):
+        publish(repository, 2, 2.0)
+        client.load("adder")
+        with asking(client) as answers:
+            for _ in range(5):
+                assert main(["rollback", "adder", f"--server={process.address}"]) == FINE
+                assert answer_of(client) == 1.0
+                client.load("adder")
+                assert answer_of(client) == 2.0
+    assert set(answers) == {1.0, 2.0}
+
+
+def test_the_command_line_rolls_back_and_releases(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(repository, *EXPLICIT) as (process, client):
+        publish(repository, 2, 2.0)
+        client.load("adder")
+        server = f"--server={process.address}"
+
+        assert main(["rollback", "adder", "7", server]) != FINE
+        assert "no other content of version 7 has served" in capsys.readouterr().err
+        assert main(["rollback", "adder", "1", server]) == FINE
+        assert capsys.readouterr().out == (
+            f"rolled back adder to version 1: its files were loaded again\n{HELD_AT_1}\n"
+        )
+        assert answer_of(client) == 1.0
+        assert main(["describe", "adder", server]) == FINE
+        assert HELD_AT_1 in capsys.readouterr().out
+        assert main(["rollback", "adder", "--release", server]) == FINE
+        assert capsys.readouterr().out == "released adder\n"
+        assert rows(client)[0] == ("1", "READY", "")
 
 
 def test_a_release_ends_a_hold_and_what_serves_goes_on(repository: Repository) -> None:
@@ -185,6 +254,7 @@ def test_in_poll_mode_a_hold_stays_until_the_content_changes(repository: Reposit
         publish(repository, 2, 2.0)
         eventually(lambda: answer_of(client) == 2.0, within_s=WITHIN_S)
 
+        content_is_known(client, "2")
         control(client, "Rollback")
         (repository.root / "adder" / "2" / "model.onnx").touch()  # no change of content
         a_later_change_is_seen(repository, client)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from interlock.cli.connection_flags import add_client_verb
 from interlock.cli.interrupt import interrupt_is_the_end
 from interlock.cli.output import one_line, table, write, write_json, write_json_line
-from interlock.cli.verb import DONE, SubParsers
+from interlock.cli.verb import DONE, SubParsers, UsageError
 from interlock.client import control, repository
 from interlock.client.calls import Client
 
@@ -52,14 +52,14 @@ def add_parser(subparsers: SubParsers) -> None:
         timeout_s=None,
     )
     parser.add_argument("model", metavar="MODEL")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--version",
-        metavar="N",
+    parser.add_argument(
+        "version",
+        metavar="VERSION",
+        nargs="?",
         default="",
         help="go back to this version as it served last [what served before the last change]",
     )
-    which.add_argument(
+    parser.add_argument(
         "--release",
         action="store_true",
         help="end the hold; in poll mode what the repository has is served again",
@@ -207,6 +207,8 @@ def _retry(arguments: argparse.Namespace, client: Client) -> int:
 
 def _rollback(arguments: argparse.Namespace, client: Client) -> int:
     model = arguments.model
+    if arguments.release and arguments.version:
+        raise UsageError("--release ends the hold on the model: it goes without a VERSION")
     if arguments.release:
         control.release(client, model)
         if arguments.format == "json":

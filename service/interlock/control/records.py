@@ -411,7 +411,7 @@ class Unit:
         transition = Transition(record.key, before, record.phase, reason, now)
         record.last_move = transition
         if self._is_waiting(record):
-            remark = note(record.failures, hung=record.hung)
+            remark = note(record.failures, by_itself=self._next_try(record) is not None)
             transition = replace(transition, reason=f"{reason}; {remark}")
             record.last_move = transition
         told = self.stories.get(record.key.version, ())

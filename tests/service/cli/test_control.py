@@ -288,7 +288,7 @@ def test_rollback_says_where_it_went_and_what_is_held(
     answer = pb.RollbackResponse(versions=["1", "2"], was_warm=was_warm, hold="held: for now")
     with scripted_server({"Rollback": answer}) as server:
         as_text = command_line.ask(server, ["rollback", "m"])
-        as_json = command_line.ask(server, ["rollback", "m", "--version=2", "-o=json"])
+        as_json = command_line.ask(server, ["rollback", "m", "2", "-o=json"])
 
     assert as_text.lines == [f"rolled back m to version 1, 2: {how}", "held: for now"]
     assert as_json.json == {
@@ -312,3 +312,10 @@ def test_rollback_releases_a_hold(command_line: CommandLine) -> None:
     assert as_text.out == "released m\n"
     assert as_json.json == {"model": "m", "event": "released"}
     assert server.seen == 2 * [pb.RollbackRequest(model="m", release=True)]
+
+
+def test_a_release_names_no_version(command_line: CommandLine) -> None:
+    printed = command_line.run("rollback", "m", "2", "--release")
+
+    assert printed.code == 2
+    assert "--release ends the hold on the model: it goes without a VERSION" in printed.err
