@@ -143,7 +143,12 @@ def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual, *, alone: bool
         return is_reached(frozenset(successors), actual)
     if _is_undecided(aspired, actual):
         return False
-    serving = {other.version_key for other, phase in actual.items() if phase in _BUILT}
+    # What stands by serves only if it is asked for.
+    serving = {
+        other.version_key
+        for other, phase in actual.items()
+        if phase in _BUILT and (phase is not Phase.STANDBY or other in aspired)
+    }
     return any(other.version_key in serving for other in aspired)
 
 

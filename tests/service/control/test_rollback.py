@@ -414,6 +414,18 @@ def test_a_hold_ends_when_the_content_changes(warm: Back) -> None:
     assert warm.view().hold is None
 
 
+def test_what_was_held_is_not_lost_to_a_bad_content_of_another_version(warm: Back) -> None:
+    warm.serve_alone((2, "a"))
+    warm.serve_alone((1, "a"))
+    warm.roll_back()
+    assert warm.phases() == {"1#1": "standby", "2#1": "ready"}
+
+    warm.follow((1, "b"))
+    warm.fails(key(1, 2))
+
+    assert warm.shown == {key(2)}
+
+
 def test_a_hold_ends_when_a_load_names_the_model(warm: Back) -> None:
     warm.serve((1, "a"))
     warm.serve((1, "b"))
