@@ -187,9 +187,9 @@ class Follower:
         wish = RollbackWish(view.model, target)
         self._inbox.put(wish)
         self._finish()
-        error = wish.outcome.exception(0)
-        assert error is None or isinstance(error, ServiceError)
-        return error
+        failure = wish.outcome.exception(0)
+        assert failure is None or isinstance(failure, ServiceError)
+        return failure
 
     def release(self) -> None:
         """End the hold and look again, as Rollback with `release` does."""
