@@ -4,10 +4,13 @@ The composition root's own part: `app` starts and stops what is made here.
 """
 
 import time
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from interlock.backends.catalog import built_in
+from interlock.control.cloud_repository import CloudRepository
 from interlock.control.executor import ThreadExecutor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
@@ -16,9 +19,12 @@ from interlock.control.inspection import Inspection
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
-from interlock.control.polling import DiskRepository
+from interlock.control.polling import DiskRepository, Repository
 from interlock.control.verifying import VerifyingLoader
 from interlock.control.workers import Workers
+from interlock.repository.cloud.follower import CloudScanner, Follower
+from interlock.repository.cloud.root import CloudRoot
+from interlock.repository.cloud.roots import open_roots
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import read_model
@@ -37,29 +43,32 @@ _PATIENCE: Final = 2.0
 
 
 class ControlPlane:
-    """The manager and all that belongs to it, for one server."""
+    """The manager and all that belongs to it, for one server.
+
+    Raise OSError where object stores cannot be mirrored in the scratch directory, and
+    MissingPackageError where what speaks to them is not installed.
+    """
 
     def __init__(self, settings: Settings, table: ServingTable) -> None:
         self._settings = settings.repository
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
-        self._repository = DiskRepository(
-            self._settings.roots,
-            config_name=self._settings.config_name,
-            auto_complete=not self._settings.disable_auto_complete,
-            scratch=self._scratch,
-        )
+        self._cloud = self._open_cloud()
+        self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        self._repository = self._build_repository()
         self.manager = self._build_manager(settings, table)
         self.inspection = self._build_inspection()
         self._watching: Watching | None = None
         if self._settings.control_mode is ControlMode.POLL:
             self._watching = Watching(
                 self._settings,
-                self._repository,
-                self.manager.first_loads,
-                self._inbox,
-                self._staging,
+                roots=self._roots,
+                cloud=self._cloud,
+                repository=self._repository,
+                first_loads=self.manager.first_loads,
+                inbox=self._inbox,
+                board=self._staging,
             )
 
     def open(self) -> None:
@@ -70,12 +79,15 @@ class ControlPlane:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to load."""
-        self.manager.start(on_death)
+        # Whole models may have to be fetched before the first of them is asked for.
+        self.manager.start(on_death, apart=bool(self._cloud))
         if self._watching is not None:
             self._watching.start(on_death)
 
     def stop(self) -> None:
         """Start nothing more."""
+        for root in self._cloud:
+            root.close()
         if self._watching is not None:
             self._watching.close()
         self.manager.stop()
@@ -84,6 +96,40 @@ class ControlPlane:
         """End, once everything is unloaded."""
         self.manager.close()
         self._scratch.close()
+
+    def _open_cloud(self) -> tuple[CloudRoot, ...]:
+        if self._settings.cloud.locations:
+            self._scratch.sweep()  # what is swept makes room
+        polls = self._settings.control_mode is ControlMode.POLL
+        return open_roots(
+            self._settings.cloud,
+            self._scratch,
+            clock=monotonic,
+            settle_s=self._settings.settle_s if polls else 0.0,
+            is_used=self._is_used,
+        )
+
+    def _is_used(self, model: str) -> bool:
+        view = self.manager.view(model)
+        return view is not None and view.is_alive
+
+    def _build_repository(self) -> Repository:
+        settings = self._settings
+        disk = DiskRepository(
+            self._roots,
+            config_name=settings.config_name,
+            auto_complete=not settings.disable_auto_complete,
+            scratch=self._scratch,
+        )
+        if not self._cloud or settings.control_mode is ControlMode.POLL:
+            return disk
+        return CloudRepository(
+            disk,
+            self._cloud,
+            at_once=settings.control_mode is ControlMode.NONE,
+            names_age_s=settings.poll_s,
+            clock=monotonic,
+        )
 
     def _build_manager(self, settings: Settings, table: ServingTable) -> Manager:
         repository = self._settings
@@ -115,7 +161,7 @@ class ControlPlane:
         repository = self._settings
         return Inspection(
             self.manager,
-            read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+            read_model=partial(read_model, self._roots, config_name=repository.config_name),
             poll=self.manager.peek,
             auto_complete=not repository.disable_auto_complete,
         )
@@ -127,15 +173,28 @@ class Watching:
     def __init__(
         self,
         settings: RepositorySettings,
-        repository: DiskRepository,
+        *,
+        roots: Sequence[Path],
+        cloud: Sequence[CloudRoot],
+        repository: Repository,
         first_loads: FirstLoads,
         inbox: Inbox[Message],
         board: StagingBoard,
     ) -> None:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
+        self._follows_cloud = bool(cloud)
+        patience_s = _PATIENCE * settle_s
+        self._follower = Follower(
+            cloud,
+            interval_s=settings.poll_s,
+            patience_s=patience_s,
+            clock=monotonic,
+            hint=lambda: self._poller.hint(),  # noqa: PLW0108 - it is made below
+        )
+        scanner = Scanner(roots)
         self._poller = Poller(
-            scanner=Scanner(settings.roots),
+            scanner=CloudScanner(scanner, self._follower) if cloud else scanner,
             stager=Stager(
                 rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
                 clock=monotonic,
@@ -144,7 +203,7 @@ class Watching:
             hand_over=inbox.put,
             first_loads=first_loads,
             board=board,
-            pace=Pace(settings.poll_s, patience_s=_PATIENCE * settle_s),
+            pace=Pace(settings.poll_s, patience_s=patience_s),
             clock=monotonic,
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
@@ -155,12 +214,15 @@ class Watching:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
+        if self._follows_cloud:
+            self._follower.start(on_death)
         self._watcher.start()
         self._poller.start(on_death)
 
     def close(self) -> None:
         """Ask for nothing more. The watcher holds nothing, and ends with the process."""
         self._poller.close()
+        self._follower.close()
 
     def _rearm(self) -> None:
         self._watcher.rearm()

@@ -177,13 +177,17 @@ class Manager:
 
         return end
 
-    def start(self, on_death: OnDeath | None = None) -> None:
+    def start(self, on_death: OnDeath | None = None, *, apart: bool = False) -> None:
         """Start the manager's thread and ask for the first loads.
 
-        Reads the repository in the caller's thread; `first_loads` tells how they end.
+        Reads the repository in the caller's thread, or with `apart` in one of its own;
+        `first_loads` tells how they end.
         """
         self._thread = spawn("manager", self.run, on_death=on_death)
-        self.begin()
+        if apart:
+            spawn("first-loads", self.begin, on_death=on_death)
+        else:
+            self.begin()
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start."""
