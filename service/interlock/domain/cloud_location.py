@@ -60,7 +60,7 @@ def parse_location(text: str) -> CloudLocation:
     if scheme is Scheme.S3 and (host := _ENDPOINT.match(rest)):
         endpoint = (host[1] or "http://") + host[2]
         rest = rest[host.end() :]
-    segments = rest.strip("/").split("/")
+    segments = rest.rstrip("/").split("/")
     names = 2 if scheme is Scheme.AZURE else 1
     if len(segments) < names or any(segment in {"", ".", ".."} for segment in segments):
         raise ValueError(f"expects {FORMS}, got '{text}'")
