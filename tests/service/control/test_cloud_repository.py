@@ -1,0 +1,180 @@
+"""Polling models that lie in object stores, in the modes none and explicit."""
+
+from pathlib import Path
+
+import pytest
+
+from interlock.control.cloud_repository import CloudRepository, RemoteNames
+from interlock.control.polling import DiskRepository, Look
+from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.domain.ids import ModelName
+from interlock.repository.cloud.budget import Budget
+from interlock.repository.cloud.root import CloudRoot
+from interlock.repository.scratch import Scratch
+from tests.support.control import HandClock
+from tests.support.object_stores import FakeStore
+from tests.support.wire import eventually
+
+URL = "s3://bucket/models"
+CONFIG = b'backend: "identity"\n'
+A, B, LOCAL = ModelName("a"), ModelName("b"), ModelName("local")
+
+
+class World:
+    """A folder and an object store, each with models of its own."""
+
+    def __init__(self, place: Path, *, at_once: bool = False) -> None:
+        self.local = place / "local"
+        (self.local / "local" / "1").mkdir(parents=True)
+        (self.local / "local" / "config.pbtxt").write_bytes(CONFIG)
+        self.store = FakeStore(
+            {f"{name}/{path}": content for name in "ab" for path, content in FILES.items()}
+        )
+        (place / "mirror").mkdir()
+        self.clock = HandClock()
+        self.root = CloudRoot(
+            URL,
+            place / "mirror",
+            open_store=lambda: self.store,
+            budget=Budget(place),
+            clock=self.clock,
+        )
+        self.repository = CloudRepository(
+            DiskRepository([self.local, self.root.directory], scratch=Scratch(place)),
+            [self.root],
+            at_once=at_once,
+            names_age_s=15.0,
+            clock=self.clock,
+        )
+
+
+FILES = {"config.pbtxt": CONFIG, "1/model": b"1"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def at_once(tmp_path: Path) -> World:
+    return World(tmp_path, at_once=True)
+
+
+def test_only_what_is_polled_is_mirrored_and_all_of_it_is_listed(world: World) -> None:
+    polled = world.repository.poll(A)
+
+    assert polled.directory == world.root.directory / "a"
+    assert world.root.mirrored == {"a"}
+    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
+
+
+def test_each_poll_sees_what_is_there_now_and_what_has_not_changed_is_the_same(
+    world: World,
+) -> None:
+    first = world.repository.poll(A)
+    assert world.repository.poll(A) == first
+
+    world.store.put("a/1/model", b"new")
+    assert world.repository.poll(A).candidates != first.candidates
+
+    world.store.delete("a/1/model", "a/config.pbtxt")
+    with pytest.raises(NotFoundError, match="model not found in any model repository"):
+        world.repository.poll(A)
+
+
+def test_what_cannot_be_looked_at_is_unavailable_whether_or_not_it_is_mirrored(
+    world: World,
+) -> None:
+    world.repository.poll(A)
+    world.store.problem = "down"
+
+    for model in (A, B):
+        with pytest.raises(UnavailableError) as caught:
+            world.repository.poll(model)
+        assert str(caught.value) == f"failed to poll model '{model}': {URL}/{model}: down"
+    assert world.root.mirrored == {"a"}
+
+
+def test_a_model_of_a_folder_does_not_wait_for_a_store_that_is_down(world: World) -> None:
+    world.store.problem = "down"
+
+    assert world.repository.poll(LOCAL).directory == world.local / "local"
+
+
+def test_a_model_of_both_is_a_duplicate(world: World) -> None:
+    world.store.put("local/config.pbtxt", CONFIG)
+
+    snapshot = world.repository.snapshot()
+
+    assert snapshot.duplicates == {"local"}
+    assert set(snapshot.models) == {"a", "b"}
+    with pytest.raises(InvalidRequestError, match="not unique across all model repositories"):
+        world.repository.poll(LOCAL)
+    assert world.repository.snapshot().duplicates == {"local"}
+
+
+def test_files_that_come_with_a_request_ask_no_store(world: World) -> None:
+    world.store.problem = "down"
+    look = Look(config='{"backend": "identity"}', files={"1/model": b""})
+
+    polled = world.repository.poll(A, look)
+
+    assert polled.origin == "file override"
+    world.repository.release(polled.directory)
+    eventually(lambda: not polled.directory.exists())
+
+
+def test_what_a_scan_has_found_is_read_from_the_mirror(world: World) -> None:
+    polled = world.repository.poll(A)
+    world.store.problem = "down"
+
+    found = {candidate.version: candidate for candidate in polled.candidates}
+    assert world.repository.poll_staged(A, found).candidates == polled.candidates
+
+
+def test_at_the_start_everything_is_mirrored_once(at_once: World) -> None:
+    assert set(at_once.repository.snapshot().models) == {"a", "b", "local"}
+    assert at_once.root.mirrored == {"a", "b"}
+
+    at_once.store.put("c/config.pbtxt", CONFIG)
+    at_once.store.problem = "down"
+    at_once.repository.poll(A)
+    assert set(at_once.repository.snapshot().models) == {"a", "b", "local"}
+
+    with pytest.raises(UnavailableError, match="down"):
+        at_once.repository.poll(A)  # a second time: somebody asks for it
+
+
+def test_a_store_that_is_down_at_the_start_is_a_problem_of_the_repository(
+    at_once: World,
+) -> None:
+    at_once.store.problem = "down"
+
+    snapshot = at_once.repository.snapshot()
+
+    assert snapshot.problems == {URL: f"{URL}: down"}
+    assert set(snapshot.models) == {"local"}
+
+
+def test_names_are_heard_anew_in_the_background(world: World) -> None:
+    names = RemoteNames(world.root, max_age_s=15.0, clock=world.clock)
+    assert names.get() == ({"a", "b"}, "")
+
+    world.store.put("c/1/model")
+    assert names.get() == ({"a", "b"}, "")
+    world.clock.now += 15.0
+    eventually(lambda: names.get() == ({"a", "b", "c"}, ""))
+
+    world.store.problem = "down"
+    world.clock.now += 15.0
+    eventually(lambda: names.get() == ({"a", "b", "c"}, f"{URL}: down"))
+
+
+def test_a_store_that_is_down_is_a_problem_and_keeps_its_names(world: World) -> None:
+    world.repository.snapshot()
+    world.store.problem = "down"
+    world.clock.now += 15.0
+
+    eventually(lambda: world.repository.snapshot().problems == {URL: f"{URL}: down"})
+    assert set(world.repository.snapshot().models) == {"a", "b", "local"}

@@ -1,0 +1,173 @@
+"""What obstore and S3's protocol do, as far as we count on it."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import obstore
+import pytest
+from obstore.store import MemoryStore
+
+from interlock.domain.cloud_location import parse_location
+from interlock.repository.cloud.store import (
+    MovedError,
+    ObjectStore,
+    OddKeyError,
+    StoreError,
+    StoreOverObstore,
+    check_package,
+    open_store,
+)
+from tests.support.object_stores import Bucket
+
+FILES = {
+    "m/config.pbtxt": b"config",
+    "m/1/model.onnx": bytes(range(256)) * 10,
+    "m/1/sp ace%41ü+&?#x": b"odd but sound",
+    "m2/1/model.onnx": b"another",
+    "readme": b"no model",
+}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def module_bucket() -> Iterator[Bucket]:
+    with Bucket() as bucket:
+        bucket.put_all(FILES)
+        yield bucket
+
+
+def memory(prefix: str = "", files: Mapping[str, bytes] = FILES) -> StoreOverObstore:
+    store = MemoryStore()
+    for path, content in files.items():
+        obstore.put(store, f"{prefix}/{path}" if prefix else path, content)
+    obstore.put(store, "elsewhere/3/model.onnx", b"of others")
+    return StoreOverObstore(store, prefix)
+
+
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return memory("repo")
+    bucket: Bucket = request.getfixturevalue("module_bucket")
+    return open_store(parse_location(bucket.url), bucket.environment)
+
+
+def content(store: ObjectStore, path: str) -> bytes:
+    (one,) = (one for one in store.list() if one.path == path)
+    return b"".join(bytes(piece) for piece in store.read(one, 0, one.size))
+
+
+def test_every_object_below_the_prefix_is_listed_and_read(store: ObjectStore) -> None:
+    listed = {one.path: one.size for one in store.list()}
+
+    assert listed == {path: len(content) for path, content in FILES.items()}
+    assert all(one.etag for one in store.list())
+    assert {path: content(store, path) for path in FILES} == FILES
+
+
+def test_a_folder_is_not_one_that_begins_as_it_does(store: ObjectStore) -> None:
+    assert {one.path for one in store.list("m")} == {
+        path for path in FILES if path.startswith("m/")
+    }
+    assert store.list("nobody") == []
+
+
+def test_folders_have_names(store: ObjectStore) -> None:
+    assert sorted(store.folders()) == ["m", "m2"]
+
+
+def test_a_part_is_read(store: ObjectStore) -> None:
+    (one,) = (one for one in store.list() if one.path == "m/1/model.onnx")
+
+    pieces = store.read(one, 10, 700)
+
+    assert b"".join(bytes(piece) for piece in pieces) == FILES["m/1/model.onnx"][10:700]
+
+
+def test_what_is_listed_twice_is_equal(store: ObjectStore) -> None:
+    assert store.list() == store.list()
+
+
+def test_another_object_of_the_same_name_is_not_read() -> None:
+    with Bucket() as bucket:
+        bucket.put("m/1/x", b"first")
+        store = open_store(parse_location(bucket.url), bucket.environment)
+        (one,) = store.list()
+
+        bucket.put("m/1/x", b"other")
+        with pytest.raises(MovedError):
+            list(store.read(one, 0, one.size))
+
+        bucket.delete("m/1/x")
+        with pytest.raises(MovedError):
+            list(store.read(one, 1, one.size))
+
+
+def test_the_key_of_a_folder_itself_is_an_object_without_its_slash() -> None:
+    with Bucket() as bucket:
+        bucket.put_all({"": b"", "m/": b"", "m/1/": b"", "m/1/x": b"x"})
+        store = open_store(parse_location(bucket.url), bucket.environment)
+
+        assert sorted(one.path for one in store.list()) == ["m", "m/1", "m/1/x"]
+
+
+def test_a_key_that_is_no_path_is_told_apart_from_a_store_that_fails() -> None:
+    with Bucket() as bucket:
+        bucket.put_all({"m/1/x": b"x", "n//x": b"odd"})
+        store = open_store(parse_location(bucket.url), bucket.environment)
+
+        with pytest.raises(OddKeyError, match="repo/n//x"):
+            store.list()
+        assert [one.path for one in store.list("m")] == ["m/1/x"]
+        assert sorted(store.folders()) == ["m", "n"]
+        bucket.delete("n//x")
+        bucket.put("/x", b"odd")
+        with pytest.raises(OddKeyError):
+            store.folders()
+        assert store.folders_but_odd_ones() == ["m"]
+
+
+def test_what_a_store_says_is_one_line_that_can_be_acted_on(module_bucket: Bucket) -> None:
+    url = f"s3://127.0.0.1:{module_bucket.endpoint.rpartition(':')[2]}/no-such-bucket/repo"
+    store = open_store(parse_location(url), module_bucket.environment)
+
+    with pytest.raises(StoreError) as caught:
+        store.list()
+    assert str(caught.value) == "NoSuchBucket: The specified bucket does not exist"
+
+
+def test_a_store_that_cannot_be_reached_is_said() -> None:
+    with Bucket() as bucket:
+        store = open_store(parse_location(bucket.url), bucket.environment)
+
+    with pytest.raises(StoreError, match="error sending request") as caught:
+        store.list()
+    assert "\n" not in str(caught.value)
+    assert "?" not in str(caught.value)
+    with pytest.raises(StoreError, match="error sending request"):
+        store.folders()
+
+
+def test_credentials_that_cannot_be_had_are_a_store_that_fails() -> None:
+    location = parse_location("gs://bucket/models")
+
+    with pytest.raises(StoreError, match="No such file or directory"):
+        open_store(location, {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere/key.json"})
+    with pytest.raises(StoreError, match="TRITON_CLOUD_CREDENTIAL_PATH"):
+        open_store(location, {"TRITON_CLOUD_CREDENTIAL_PATH": "/nowhere/all.json"})
+
+
+@pytest.mark.parametrize("url", ["as://account/container/x", "gs://bucket/x", "s3://bucket/x"])
+def test_every_kind_of_store_can_be_made(url: str) -> None:
+    environment = {"AZURE_STORAGE_KEY": "a2V5", "AWS_ACCESS_KEY_ID": "k"}
+
+    assert open_store(parse_location(url), environment)
+
+
+def test_memory_is_the_process_own_and_each_prefix_a_repository() -> None:
+    name = f"memory://test-{next(_numbers)}"
+    assert open_store(parse_location(f"{name}/a"), {}).list() == []
+
+
+def test_obstore_is_installed_here() -> None:
+    check_package()
