@@ -38,8 +38,19 @@ def test_a_url_is_taken_apart(
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://", "s3:///models", "s3://b//x", "s3://b/../x", "s3://b/.", "as://acct", "s3://h:1"]
-    + ["gs:///", "s3://https://host:9", "s3://b/\0", "as://acct//p"],
+    [
+        "s3://",
+        "s3:///models",
+        "s3://b//x",
+        "s3://b/../x",
+        "s3://b/.",
+        "s3://b/\0",
+        "s3://h:1",
+        "s3://https://host:9",
+        "gs:///",
+        "as://acct",
+        "as://acct//p",
+    ],
 )
 def test_what_names_no_bucket_or_leads_out_of_it_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expects"):

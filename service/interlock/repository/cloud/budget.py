@@ -67,7 +67,8 @@ class Budget:
                 f"needs {size} bytes more than the {held} that the cache holds, and"
                 f" --cloud-cache-bytes is {self._limit_bytes}"
             )
-        free = self._free(self._place) - self._coming
+        # What is coming has its place on the disk already, as far as it has been begun.
+        free = self._free(self._place)
         if size + SPARE_BYTES > free:
             raise NoRoomError(
                 f"needs {size} bytes, and {max(0, free - SPARE_BYTES)} are free for it in"

@@ -16,8 +16,9 @@ from interlock.domain.cloud_location import CloudLocation, Scheme
 FILE_VARIABLE: Final = "TRITON_CLOUD_CREDENTIAL_PATH"
 VARIABLES: Final = ("AWS_", "AZURE_", "GOOGLE_", FILE_VARIABLE, "HOME")
 """What the variables begin with that are looked at here."""
+_ENDPOINT_OF_S3: Final = "AWS_ENDPOINT_URL_S3"
 _ENDPOINTS: Final = {
-    Scheme.S3: ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    Scheme.S3: (_ENDPOINT_OF_S3, "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     Scheme.AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 
@@ -57,8 +58,11 @@ def access_to(location: CloudLocation, environment: Mapping[str, str]) -> Access
 
 def _s3(location: CloudLocation, environment: Mapping[str, str], entry: object) -> Access:
     config: dict[str, str] = {}
-    if location.endpoint:
-        config["endpoint"] = location.endpoint
+    if endpoint := location.endpoint or _named_endpoint(location, environment):
+        config["endpoint"] = endpoint
+    if environment.get(_ENDPOINT_OF_S3):
+        # Which obstore would find for itself, and put above the URL's own.
+        config[_ENDPOINT_OF_S3.lower()] = endpoint
     keys: Mapping[str, str] = {
         name: environment.get(variable, "")
         for name, variable in (
@@ -97,6 +101,8 @@ def _google(environment: Mapping[str, str], entry: object) -> Access:
 
 def _azure(location: CloudLocation, environment: Mapping[str, str], entry: object) -> Access:
     config = {"account_name": location.account}
+    if endpoint := _named_endpoint(location, environment):
+        config["endpoint"] = endpoint
     kind = environment.get("AZURE_STORAGE_AUTH_TYPE", "").lower() or "default"
     key = environment.get("AZURE_STORAGE_KEY", "")
     if entry is not None:
@@ -123,9 +129,12 @@ def _handing_out(secret: Secret) -> Callable[[], Secret]:
 
 def _is_http(location: CloudLocation, environment: Mapping[str, str]) -> bool:
     """Whether the operator has named an address without encryption."""
+    return (location.endpoint or _named_endpoint(location, environment)).startswith("http://")
+
+
+def _named_endpoint(location: CloudLocation, environment: Mapping[str, str]) -> str:
     variables = _ENDPOINTS.get(location.scheme, ())
-    named = (environment[variable] for variable in variables if environment.get(variable))
-    return (location.endpoint or next(named, "")).startswith("http://")
+    return next((environment[one] for one in variables if environment.get(one)), "")
 
 
 def _file_entry(location: CloudLocation, environment: Mapping[str, str]) -> object:

@@ -4,6 +4,7 @@ Each part asks for the very object that was listed, by its ETag; an object that 
 by then ends the fetch. Whole is what has its size, and its MD5 where the ETag is one.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -24,6 +25,8 @@ _MD5: Final = re.compile(r'"([0-9a-f]{32})"')
 _PIECE_BYTES: Final = 1 << 20
 _MAX_OPEN: Final = 128
 """How many files are open at a time."""
+
+_CANNOT_RESERVE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 IsCancelled = Callable[[], bool]
 Task = Callable[[], None]
@@ -164,8 +167,12 @@ def _opened(download: Download, files: ExitStack) -> int:
     descriptor = os.open(download.target, flags, 0o600)
     files.callback(os.close, descriptor)
     if download.source.size:
-        # A disk that is too full says so before anything is fetched.
-        os.posix_fallocate(descriptor, 0, download.source.size)
+        try:
+            # A disk that is too full says so before anything is fetched.
+            os.posix_fallocate(descriptor, 0, download.source.size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
     return descriptor
 
 

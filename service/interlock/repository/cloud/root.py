@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 _LOOKS: Final = 3
 """How often a model that changes while it is fetched is listed again."""
-_STRIPES: Final = 64
+_STRIPES: Final = 256
 _MODELS_AT_A_TIME: Final = 4
 _MAX_NAME_BYTES: Final = 255
 _MAX_TOLD: Final = 1000

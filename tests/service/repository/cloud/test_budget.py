@@ -36,9 +36,9 @@ def test_what_has_gone_makes_room(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
-    budget = Budget(tmp_path, free=lambda _: SPARE_BYTES + 10)
+    budget = Budget(tmp_path, free=lambda _: SPARE_BYTES + 4)
 
-    with budget.coming(6), pytest.raises(NoRoomError) as caught, budget.coming(5):
+    with budget.coming(4), pytest.raises(NoRoomError) as caught, budget.coming(5):
         pass
 
     assert str(caught.value) == (

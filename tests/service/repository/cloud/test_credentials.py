@@ -27,9 +27,7 @@ def secret(found: Access) -> Mapping[str, str | None]:
 
 
 def test_amazons_variables() -> None:
-    found = access(
-        S3, {**KEYS, "AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "eu-central-1"}
-    )
+    found = access(S3, {**KEYS, "AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "eu-central-1"})
 
     assert found.config == {"region": "eu-central-1"}
     assert secret(found) == {
@@ -164,19 +162,21 @@ def test_an_entry_of_another_kind_is_refused(environment: dict[str, str], url: s
         access(url, environment)
 
 
-@pytest.mark.parametrize("content", ["hush {", "[]", "{}", '{"s3": "hush"}'])
-def test_a_file_that_says_nothing_is_no_secret_told(
+@pytest.mark.parametrize("content", ["[]", "{}", '{"s3": "hush"}'])
+def test_a_file_that_says_nothing_of_a_store_leaves_it_to_the_variables(
     environment: dict[str, str], content: str
 ) -> None:
     Path(environment[FILE_VARIABLE]).write_text(content)
 
-    try:
-        found = access(S3, environment)
-    except CredentialError as error:
-        assert "is not JSON" in str(error)
-        assert "{" not in str(error)
-    else:
-        assert secret(found)["access_key_id"] == "id"
+    assert secret(access(S3, environment))["access_key_id"] == "id"
+
+
+def test_a_file_that_cannot_be_read_is_not_quoted(environment: dict[str, str]) -> None:
+    Path(environment[FILE_VARIABLE]).write_text("hush {")
+
+    with pytest.raises(CredentialError, match="is not JSON") as caught:
+        access(S3, environment)
+    assert "{" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_said(environment: dict[str, str], tmp_path: Path) -> None:

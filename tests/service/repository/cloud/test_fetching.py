@@ -63,7 +63,11 @@ def test_an_object_that_is_replaced_meanwhile_ends_the_fetch(tmp_path: Path) -> 
 def test_an_object_that_goes_while_its_parts_come_ends_the_fetch(tmp_path: Path) -> None:
     store = FakeStore({"m/a": b"0123456789"})
     listed = downloads(store, tmp_path)
-    store.before_read = lambda one: store.objects.pop(one.path, None) and None
+
+    def vanish(one: RemoteObject) -> None:
+        store.objects.pop(one.path, None)
+
+    store.before_read = vanish
 
     with pytest.raises(MovedError):
         fetcher().fetch(store, listed)
@@ -127,7 +131,10 @@ def test_tasks_run_beside_each_other_and_the_first_error_ends_the_rest() -> None
     def fail() -> None:
         raise ValueError("first")
 
-    in_parallel([lambda: both.wait() and None, lambda: both.wait() and None], 2, "test")
+    def meet() -> None:
+        both.wait()
+
+    in_parallel([meet, meet], 2, "test")
     with pytest.raises(ValueError, match="first"):
         in_parallel([fail, lambda: done.append(1)], 1, "test")
     in_parallel([], 2, "test")

@@ -134,11 +134,13 @@ def test_a_look_that_fails_in_an_unknown_way_is_not_the_last(tmp_path: Path) -> 
         raise ZeroDivisionError
 
     world.store.before_read = fail
-    world.follower.start()
+    thread = threading.Thread(target=world.follower.run)
+    thread.start()
 
     assert looks.acquire(timeout=10)
     assert looks.acquire(timeout=10)
     world.follower.close()
+    thread.join()
 
 
 def test_closing_lets_go_of_whoever_waits(world: World) -> None:

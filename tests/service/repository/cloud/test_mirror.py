@@ -17,7 +17,9 @@ def mirror(tmp_path: Path) -> Mirror:
     return Mirror(tmp_path)
 
 
-def show(mirror: Mirror, model: str, units: Mapping[int | None, Mapping[str, bytes] | None]) -> None:
+def show(
+    mirror: Mirror, model: str, units: Mapping[int | None, Mapping[str, bytes] | None]
+) -> None:
     """Show units of these files, all of them new."""
     with mirror.draft() as draft:
         contents: dict[Unit, Content | None] = {}

@@ -9,7 +9,7 @@ from tests.support.object_stores import remote
 
 def paths(arrangement: Arrangement) -> dict[tuple[str, int | None], list[str]]:
     return {
-        tuple(unit): [file.path for file in files]
+        (unit.model, unit.version): [file.path for file in files]
         for units in arrangement.models.values()
         for unit, files in units.items()
     }
@@ -31,8 +31,17 @@ def test_keys_become_versions_and_what_they_have_in_common() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["readme.txt", ".git/HEAD", "m/.git/HEAD", "m/1/__pycache__/x.pyc", "m/1/model.py~"]
-    + ["lost+found/1/model.onnx", "m/.versions", "m/.versions/1/x", "m/.config.pbtxt.swp"],
+    [
+        "readme.txt",
+        ".git/HEAD",
+        "m/.git/HEAD",
+        "m/1/__pycache__/x.pyc",
+        "m/1/model.py~",
+        "lost+found/1/model.onnx",
+        "m/.versions",
+        "m/.versions/1/x",
+        "m/.config.pbtxt.swp",
+    ],
 )
 def test_what_is_not_looked_at_on_a_disk_is_not_fetched(key: str) -> None:
     found = arrange([remote(key)])

@@ -37,9 +37,7 @@ def test_credentials_are_looked_for_when_the_store_is_asked(tmp_path: Path) -> N
         environment={"TRITON_CLOUD_CREDENTIAL_PATH": "/nowhere.json"},
     )
     scratch = Scratch(tmp_path)
-    (root,) = open_roots(
-        settings, scratch, clock=monotonic, settle_s=0.0, is_used=always_used
-    )
+    (root,) = open_roots(settings, scratch, clock=monotonic, settle_s=0.0, is_used=always_used)
 
     with pytest.raises(CloudError, match="s3://bucket: TRITON_CLOUD_CREDENTIAL_PATH: /nowhere"):
         root.names()

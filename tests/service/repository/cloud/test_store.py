@@ -161,7 +161,25 @@ def test_credentials_that_cannot_be_had_are_a_store_that_fails() -> None:
 def test_every_kind_of_store_can_be_made(url: str) -> None:
     environment = {"AZURE_STORAGE_KEY": "a2V5", "AWS_ACCESS_KEY_ID": "k"}
 
-    assert open_store(parse_location(url), environment)
+    assert isinstance(open_store(parse_location(url), environment), StoreOverObstore)
+
+
+def test_the_address_in_a_url_wins_over_that_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Bucket() as bucket:
+        bucket.put_all(FILES)
+        nowhere = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+        for name, value in nowhere.items():
+            monkeypatch.setenv(name, value)
+
+        store = open_store(parse_location(bucket.url), {**bucket.environment, **nowhere})
+        assert len(store.list()) == len(FILES)
+
+        somewhere = {"AWS_ENDPOINT_URL_S3": bucket.endpoint}
+        location = parse_location(f"s3://{bucket.name}/repo")
+        store = open_store(location, {**bucket.environment, **somewhere})
+        assert len(store.list()) == len(FILES)
 
 
 def test_memory_is_the_process_own_and_each_prefix_a_repository() -> None:

@@ -1,0 +1,278 @@
+"""Servers whose models lie in an object store: S3's protocol, on loopback."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from tests.support import onnx_small
+from tests.support.models import Port, parameter, tensor
+from tests.support.object_stores import Bucket
+from tests.support.server_process import ServerProcess
+from tests.support.wire import (
+    Client,
+    arrays,
+    eventually,
+    given,
+    infer_request,
+    transport_flags,
+)
+
+WITHIN_S = 30.0
+POLL = (
+    "--model-control-mode=poll",
+    "--repository-poll-secs=0.5",
+    "--repository-settle-secs=0.2",
+)
+EXPLICIT = ("--model-control-mode=explicit", "--repository-poll-secs=0.5")
+CONFIG = "\n".join(
+    [
+        'backend: "onnxruntime"',
+        "instance_group [{ count: 1 kind: KIND_CPU }]",
+        parameter("intra_op_thread_count", "1"),
+        tensor("input", "x", Port(name="x")),
+        tensor("output", "y", Port(name="y")),
+    ]
+).encode()
+
+
+def adder(constant: float) -> bytes:
+    return onnx_small.add_constant(constant)
+
+
+def put_adder(bucket: Bucket, name: str, constant: float) -> None:
+    bucket.put(f"{name}/config.pbtxt", CONFIG)
+    bucket.put(f"{name}/1/model.onnx", adder(constant))
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with Bucket() as bucket:
+        put_adder(bucket, "adder", 1.0)
+        yield bucket
+
+
+@contextmanager
+def started(
+    bucket: Bucket, scratch: Path, *flags: str, url: str = "", **start: Any
+) -> Iterator[ServerProcess]:
+    arguments = [
+        f"--model-repository={url or bucket.url}",
+        f"--scratch-directory={scratch}",
+        *transport_flags(),
+        *flags,
+    ]
+    process = ServerProcess.start(arguments, **{"env": bucket.environment, **start})
+    try:
+        yield process
+    finally:
+        if process.exit_code is None:
+            process.kill()
+
+
+def answer_of(client: Client, model: str = "adder") -> float:
+    """What an adding model answers for 0: its constant."""
+    request = infer_request(model, given("x", np.zeros(1, "<f4")))
+    return float(arrays(client.infer(request))["y"][0])
+
+
+def mirrored(scratch: Path) -> set[str]:
+    return {path.name for path in scratch.glob("interlock-scratch-*/cloud-*/models/*")}
+
+
+class Traffic:
+    """Requests without a pause, for as long as the `with` lasts; `answers` is what came."""
+
+    def __init__(self, address: str) -> None:
+        self.answers: set[float] = set()
+        self.sent = 0
+        self._address = address
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self._errors: list[Exception] = []
+
+    def _send(self) -> None:
+        try:
+            with Client(self._address) as client:
+                while not self._ending.wait(0.002):
+                    self.answers.add(answer_of(client))
+                    self.sent += 1
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._errors.append(error)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        assert not self._errors
+
+
+def test_explicit_mode_fetches_what_is_loaded_and_nothing_else(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    put_adder(bucket, "other", 7.0)
+    with started(bucket, tmp_path, *EXPLICIT) as process, Client(process.address) as client:
+        assert {row[0] for row in client.index()} == {"adder", "other"}
+        assert mirrored(tmp_path) == set()
+
+        client.load("adder")
+        assert answer_of(client) == 1.0
+        assert mirrored(tmp_path) == {"adder"}
+
+        bucket.put("adder/1/model.onnx", adder(2.0))
+        assert answer_of(client) == 1.0
+        client.load("adder")
+        assert answer_of(client) == 2.0
+
+        moves = process.log.count("version moved")
+        client.load("adder")
+        assert process.log.count("version moved") == moves
+
+        bucket.put("third/1/model.onnx", adder(3.0))
+        eventually(lambda: "third" in {row[0] for row in client.index()}, within_s=WITHIN_S)
+        client.unload("adder")
+        assert process.terminate() == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_explicit_mode_keeps_serving_what_it_has_when_the_store_is_down(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    flags = (*EXPLICIT, "--load-model=adder")
+    with started(bucket, tmp_path, *flags) as process, Client(process.address) as client:
+        bucket.shut()
+
+        refusal = client.load_refusal("adder")
+        assert f"{bucket.url}/adder: " in refusal.text
+        assert "error sending request" in refusal.text
+        assert answer_of(client) == 1.0
+        assert client.ready()
+
+        bucket.open()
+        bucket.put("adder/1/model.onnx", adder(2.0))
+        client.load("adder")
+        assert answer_of(client) == 2.0
+
+        bucket.delete("adder/1/model.onnx", "adder/config.pbtxt")
+        assert "failed to poll from model repository" in client.load_refusal("adder").text
+        assert answer_of(client) == 2.0
+
+
+def test_a_cache_that_is_full_refuses_a_load_and_keeps_what_serves(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.put("big/1/model.onnx", bytes(100_000))
+    flags = (*EXPLICIT, "--load-model=adder", "--cloud-cache-bytes=50000")
+    with started(bucket, tmp_path, *flags) as process, Client(process.address) as client:
+        refusal = client.load_refusal("big")
+
+        assert "big: needs 100000 bytes more than the " in refusal.text
+        assert "--cloud-cache-bytes is 50000" in refusal.text
+        assert answer_of(client) == 1.0
+
+
+def test_poll_mode_follows_the_bucket_and_no_request_fails(bucket: Bucket, tmp_path: Path) -> None:
+    with (
+        started(bucket, tmp_path, *POLL) as process,
+        Client(process.address) as client,
+        Traffic(process.address) as traffic,
+    ):
+        assert answer_of(client) == 1.0
+
+        bucket.put("adder/2/model.onnx", adder(2.0))
+        eventually(lambda: answer_of(client) == 2.0, within_s=WITHIN_S)
+
+        bucket.put("adder/2/model.onnx", adder(4.0))  # of the same size
+        eventually(lambda: answer_of(client) == 4.0, within_s=WITHIN_S)
+
+        bucket.put("adder/3/model.onnx", adder(3.0)[:40])
+        eventually(lambda: reason_of(client, "3") != "", within_s=WITHIN_S)
+        assert answer_of(client) == 4.0
+
+        bucket.put("adder/../../evil", b"evil")
+        bucket.put("other/1/model.onnx", adder(9.0))
+        bucket.put("other/config.pbtxt", CONFIG)
+        eventually(lambda: client.model_ready("other"), within_s=WITHIN_S)
+        assert "evil" in process.wait_for_log(r"cannot be looked at.*", within_s=WITHIN_S)[0]
+        bucket.delete("adder/../../evil")
+
+        bucket.delete("adder/2/model.onnx", "adder/3/model.onnx")
+        eventually(lambda: answer_of(client) == 1.0, within_s=WITHIN_S)
+    assert traffic.sent > 0
+    assert traffic.answers <= {1.0, 2.0, 4.0}
+
+
+def test_poll_mode_keeps_serving_while_the_store_is_down_and_unloads_what_has_gone(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    with started(bucket, tmp_path, *POLL) as process, Client(process.address) as client:
+        with Traffic(process.address) as traffic:
+            bucket.shut()
+            process.wait_for_log("cannot be looked at, nothing of it changes", within_s=WITHIN_S)
+            assert client.ready()
+            bucket.open()
+            process.wait_for_log("can be looked at again", within_s=WITHIN_S)
+        assert traffic.answers == {1.0}
+
+        bucket.delete("adder/1/model.onnx", "adder/config.pbtxt")
+        eventually(lambda: not client.model_ready("adder"), within_s=WITHIN_S)
+        assert process.terminate() == 0
+
+
+@pytest.mark.parametrize("named_by", ["url", "variable"])
+def test_mode_none_serves_all_that_was_there_at_the_start(
+    bucket: Bucket, tmp_path: Path, named_by: str
+) -> None:
+    put_adder(bucket, "other", 7.0)
+    url, environment = bucket.url, bucket.environment
+    if named_by == "variable":
+        url = f"s3://{bucket.name}/repo"
+        environment["AWS_ENDPOINT_URL"] = bucket.endpoint
+    with (
+        started(bucket, tmp_path, url=url, env=environment) as process,
+        Client(process.address) as client,
+    ):
+        bucket.put("late/1/model.onnx", adder(3.0))
+
+        assert answer_of(client) == 1.0
+        assert answer_of(client, "other") == 7.0
+        assert {row[0] for row in client.index()} == {"adder", "other"}
+        assert process.terminate() == 0
+
+
+@pytest.mark.parametrize("flags", [(), POLL], ids=["none", "poll"])
+def test_a_store_that_is_down_at_the_start_is_an_error_that_names_it(
+    bucket: Bucket, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    bucket.shut()
+    with started(bucket, tmp_path, *flags, wait_for="(Listening on)") as process:
+        assert process.wait_for_exit() == 1
+        assert f"{bucket.url}: " in process.log
+    assert not list(tmp_path.iterdir())
+    bucket.open()
+
+
+def test_without_the_extra_the_server_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['obstore'] = None; from interlock.cli.main import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    with ServerProcess.start(
+        ["--model-repository=s3://bucket/models"],
+        program=[sys.executable, "-c", program],
+        wait_for="(not installed)",
+    ) as process:
+        assert process.wait_for_exit() == 1
+        assert "pip install 'interlock[cloud]'" in process.log
+
+
+def reason_of(client: Client, version: str) -> str:
+    return next((row[3] for row in client.index() if row[:2] == ("adder", version)), "")
