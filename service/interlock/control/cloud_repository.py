@@ -105,7 +105,11 @@ class CloudRepository:
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         """Poll as `Repository.poll`; raise UnavailableError where a mirror may be out of line."""
-        problem = "" if look.files else self._sync(model)
+        problem = ""
+        if not look.fetches:
+            self._check(model)
+        elif not look.files:
+            problem = self._sync(model)
         try:
             return self._inside.poll(model, look)
         except NotFoundError:
@@ -147,6 +151,18 @@ class CloudRepository:
                 if model in root.mirrored:
                     raise _unavailable(model, problem) from error
         return problem
+
+    def _check(self, model: ModelName) -> None:
+        """Raise UnavailableError where a load would have to fetch something first."""
+        for root in self._roots:
+            try:
+                changed = root.changed(model)
+            except CloudError as error:
+                raise _unavailable(model, str(error)) from error
+            if changed:
+                raise _unavailable(
+                    model, f"{root.url}/{model}: a load would fetch {', '.join(changed)} first"
+                )
 
     def _with_names(self, snapshot: RepositorySnapshot) -> RepositorySnapshot:
         """Add the models that are not mirrored, by their names alone."""

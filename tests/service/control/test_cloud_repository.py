@@ -125,6 +125,30 @@ def test_files_that_come_with_a_request_ask_no_store(world: World) -> None:
     eventually(lambda: not polled.directory.exists())
 
 
+def test_looking_without_fetching_says_what_would_be_fetched(world: World) -> None:
+    glance = Look(fetches=False)
+    with pytest.raises(UnavailableError) as caught:
+        world.repository.poll(A, glance)
+    assert str(caught.value) == (
+        f"failed to poll model 'a': {URL}/a: a load would fetch version 1, what its versions"
+        " share first"
+    )
+    assert not world.root.mirrored
+
+    polled = world.repository.poll(A)
+    assert world.repository.poll(A, glance) == polled
+    assert world.repository.poll(LOCAL, glance).directory == world.local / "local"
+
+    world.store.put("a/1/model", b"new")
+    with pytest.raises(UnavailableError, match="a load would fetch version 1 first"):
+        world.repository.poll(A, glance)
+    world.store.problem = "down"
+    with pytest.raises(UnavailableError, match=f"{URL}/a: down"):
+        world.repository.poll(A, glance)
+    with pytest.raises(NotFoundError):
+        world.repository.poll(ModelName(".git"), glance)
+
+
 def test_what_a_scan_has_found_is_read_from_the_mirror(world: World) -> None:
     polled = world.repository.poll(A)
     world.store.problem = "down"

@@ -163,13 +163,24 @@ class CloudRoot:
             next_look=next_look,
         )
 
+    def changed(self, model: str) -> tuple[str, ...]:
+        """Return what of a model is not as it is mirrored, in words. Raise CloudError."""
+        if not _is_model(model):
+            return ()
+        try:
+            wanted = arrange(self._opened().list(model)).models.get(model, {})
+        except StoreError as error:
+            raise self._failed(error, model) from error
+        units = difference(self._mirror.of(model), wanted)
+        return tuple(sorted(map(_written, units)))
+
     def sync_model(self, model: str) -> None:
         """Bring one model's part of the mirror in line. Raise CloudError.
 
         It is mirrored as it is now, however short a time ago it was put there. One that the
         repository does not have leaves the mirror.
         """
-        if is_ignored(model) or not _is_name(model):
+        if not _is_model(model):
             return
         try:
             with self._stripe(model):
@@ -305,9 +316,14 @@ class CloudRoot:
             )
 
 
-def _is_name(model: str) -> bool:
-    """Whether a key can begin with this name at all."""
-    return model.isprintable() and len(model.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES
+def _is_model(model: str) -> bool:
+    """Whether there can be a model, and a key, of this name at all."""
+    size = len(model.encode("utf-8", "surrogatepass"))
+    return model.isprintable() and size <= _MAX_NAME_BYTES and not is_ignored(model)
+
+
+def _written(unit: Unit) -> str:
+    return "what its versions share" if unit.version is None else f"version {unit.version}"
 
 
 def _text_of(error: Exception) -> str:

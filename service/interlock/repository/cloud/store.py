@@ -92,7 +92,7 @@ def open_store(location: CloudLocation, environment: Mapping[str, str]) -> Objec
 
     try:
         if location.scheme is Scheme.MEMORY:
-            return StoreOverObstore(_memory_store(location.bucket), location.prefix)
+            return StoreOverObstore(memory_store(location.bucket), location.prefix)
         return StoreOverObstore(_obstore(location, environment))
     except (BaseError, ValueError, CredentialError) as error:
         raise StoreError(_text_of(error)) from error
@@ -200,7 +200,8 @@ _memory: Final[dict[str, "Obstore"]] = {}
 """The stores of `memory://`, by bucket: they are the process's, and go with it."""
 
 
-def _memory_store(bucket: str) -> "Obstore":
+def memory_store(bucket: str) -> "Obstore":
+    """Return what `memory://<bucket>` leads to, for whoever fills it. Any thread."""
     from obstore.store import MemoryStore
 
     with _memory_lock:

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import obstore
 import pytest
 from obstore.store import MemoryStore
 
 from interlock.domain.cloud_location import parse_location
+from interlock.repository.cloud.fetching import Download, Fetcher
 from interlock.repository.cloud.store import (
     MovedError,
     ObjectStore,
@@ -15,6 +17,7 @@ from interlock.repository.cloud.store import (
     StoreError,
     StoreOverObstore,
     check_package,
+    memory_store,
     open_store,
 )
 from tests.support.object_stores import Bucket
@@ -82,6 +85,14 @@ def test_a_part_is_read(store: ObjectStore) -> None:
     pieces = store.read(one, 10, 700)
 
     assert b"".join(bytes(piece) for piece in pieces) == FILES["m/1/model.onnx"][10:700]
+
+
+def test_a_large_object_is_fetched_in_parts(store: ObjectStore, tmp_path: Path) -> None:
+    downloads = [Download(one, tmp_path / one.path) for one in store.list()]
+
+    Fetcher(is_cancelled=lambda: False, part_bytes=100).fetch(store, downloads)
+
+    assert {path: (tmp_path / path).read_bytes() for path in FILES} == FILES
 
 
 def test_what_is_listed_twice_is_equal(store: ObjectStore) -> None:
@@ -183,8 +194,12 @@ def test_the_address_in_a_url_wins_over_that_in_the_environment(
 
 
 def test_memory_is_the_process_own_and_each_prefix_a_repository() -> None:
-    name = f"memory://test-{next(_numbers)}"
-    assert open_store(parse_location(f"{name}/a"), {}).list() == []
+    name = f"test-{next(_numbers)}"
+    obstore.put(memory_store(name), "a/m/1/x", b"x")
+
+    (one,) = open_store(parse_location(f"memory://{name}/a"), {}).list()
+    assert (one.path, one.size) == ("m/1/x", 1)
+    assert open_store(parse_location(f"memory://{name}/b"), {}).list() == []
 
 
 def test_obstore_is_installed_here() -> None:
