@@ -78,6 +78,9 @@ def serve(settings: Settings) -> int:
         return _FAILED
     code = server.run(stop)
     sys.stderr.flush()
+    if server.lost_threads:
+        # One that wakes up in foreign code while the interpreter ends may bring it down.
+        os._exit(code)
     return code
 
 
@@ -177,6 +180,11 @@ class Server:
             ),
             add_hot_methods=self._hot_path.attach,
         )
+
+    @property
+    def lost_threads(self) -> int:
+        """How many threads hang in loads that were written off, and will never be waited for."""
+        return self._control.lost_threads
 
     def start(self) -> None:
         """Open the port, and begin to load. Raise StartError."""

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from interlock.backends.catalog import built_in
+from interlock.backends.catalog import LOAD_COPIES, built_in
 from interlock.control.cloud_repository import CloudRepository
-from interlock.control.executor import ThreadExecutor
+from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
 from interlock.control.inspection import Inspection
+from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
@@ -37,6 +39,7 @@ from interlock.runtime.threads import OnDeath
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import ControlMode, RepositorySettings, Settings
+from interlock.telemetry.free_memory import read_free_memory
 
 _PATIENCE: Final = 2.0
 """How many settle times the first versions are given before the server has started."""
@@ -57,7 +60,9 @@ class ControlPlane:
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
         self._repository = self._build_repository()
-        self.manager = self._build_manager(settings, table)
+        self._reservations = reservations_for(self._settings)
+        self._executor = self._build_executor(settings)
+        self.manager = self._build_manager(table)
         self.inspection = self._build_inspection()
         self._watching: Watching | None = None
         if self._settings.control_mode is ControlMode.POLL:
@@ -90,6 +95,7 @@ class ControlPlane:
             root.close()
         if self._watching is not None:
             self._watching.close()
+        self._reservations.close()
         self.manager.stop()
 
     def close(self) -> None:
@@ -131,26 +137,40 @@ class ControlPlane:
             clock=monotonic,
         )
 
-    def _build_manager(self, settings: Settings, table: ServingTable) -> Manager:
+    @property
+    def lost_threads(self) -> int:
+        """How many threads are still inside a load that was written off."""
+        return self._executor.lost_threads
+
+    def _build_executor(self, settings: Settings) -> ThreadExecutor:
         repository = self._settings
-        loader = VerifyingLoader(
-            ModelLoader(
-                built_in(repository.backend_config),
-                trim=allocator.trim,
-                auto_complete=not repository.disable_auto_complete,
-                default_max_batch_size=repository.default_max_batch_size,
-                hold=settings.debug.delay_scheduler,
-            )
+        loader: Loader = ModelLoader(
+            built_in(repository.backend_config),
+            trim=allocator.trim,
+            auto_complete=not repository.disable_auto_complete,
+            default_max_batch_size=repository.default_max_batch_size,
+            hold=settings.debug.delay_scheduler,
         )
+        if repository.load_memory_factor:
+            loader = FittingLoader(
+                loader,
+                self._reservations,
+                copies=LOAD_COPIES,
+                factor=repository.load_memory_factor,
+            )
+        return ThreadExecutor(
+            VerifyingLoader(loader),
+            self._inbox.put,
+            load_threads=repository.load_thread_count,
+            watch=LoadWatch(monotonic, timeout_s=repository.load_timeout_s),
+            retries=repository.load_retry_count,
+        )
+
+    def _build_manager(self, table: ServingTable) -> Manager:
         return Manager(
             repository=self._repository,
-            mode=mode_of(repository),
-            executor=ThreadExecutor(
-                loader,
-                self._inbox.put,
-                load_threads=repository.load_thread_count,
-                retries=repository.load_retry_count,
-            ),
+            mode=mode_of(self._settings),
+            executor=self._executor,
             inbox=self._inbox,
             table=table,
             clock=monotonic,
@@ -226,6 +246,16 @@ class Watching:
 
     def _rearm(self) -> None:
         self._watcher.rearm()
+
+
+def reservations_for(repository: RepositorySettings) -> Reservations:
+    """Return what keeps memory for loads; nobody waits there until he is written off for it."""
+    patience_s = PATIENCE_S
+    if repository.load_timeout_s:
+        patience_s = min(patience_s, repository.load_timeout_s / 2)
+    return Reservations(
+        read_free_memory, trim=allocator.trim, clock=monotonic, patience_s=patience_s
+    )
 
 
 def mode_of(repository: RepositorySettings) -> Mode:

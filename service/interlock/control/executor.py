@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from interlock.control.lifecycle import Event
+from interlock.control.load_watch import Attempt, LoadWatch, WriteOff
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -20,8 +21,8 @@ from interlock.control.reports import (
     Report,
     Unloaded,
 )
-from interlock.control.workers import Workers
-from interlock.domain.errors import InternalError, ServiceError
+from interlock.control.workers import MAX_LOST, Workers
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.runtime.threads import spawn
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
@@ -90,7 +91,9 @@ class _Phases:
 class ThreadExecutor:
     """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet.
 
-    A load that fails is tried again at once, `retries` times.
+    A load that fails is tried again at once, `retries` times. An attempt that takes longer
+    than `watch` allows has failed; its thread is replaced, and what it still comes to is
+    thrown away.
     """
 
     def __init__(
@@ -99,19 +102,31 @@ class ThreadExecutor:
         report: Callable[[Report], None],
         *,
         load_threads: int,
+        watch: LoadWatch,
         retries: int = 0,
+        max_lost_threads: int = MAX_LOST,
     ) -> None:
         self._loader = loader
         self._report = report
+        self._watch = watch
         self._retries = retries
         self._ending = False
-        self._loads = Workers("load", load_threads)
+        self._loads = Workers("load", load_threads, max_lost=max_lost_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
 
+    @property
+    def lost_threads(self) -> int:
+        """How many threads are still inside a load that was written off."""
+        return self._loads.lost
+
     def load(self, job: LoadJob) -> None:
-        self._loads.submit(
-            partial(self._load, job), dropped=partial(self._report, LoadDropped(job.key))
-        )
+        def task() -> None:
+            self._load(job, write_off)
+
+        def write_off(error: UnavailableError) -> None:
+            self._write_off(job.key, task, error)
+
+        self._loads.submit(task, dropped=partial(self._drop, job.key))
 
     def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
         served.leases.close()
@@ -129,9 +144,9 @@ class ThreadExecutor:
         self._ending = True
         self._loads.drop_waiting()
 
-    def _load(self, job: LoadJob) -> None:
+    def _load(self, job: LoadJob, write_off: WriteOff) -> None:
         phases = _Phases(job.key, self._report)
-        outcome = self._outcome(job, phases)
+        outcome = self._attempt(job, phases, write_off)
         for attempt in range(1, self._retries + 1):
             if not isinstance(outcome, LoadFailed) or self._ending:
                 break
@@ -142,8 +157,60 @@ class ThreadExecutor:
                 attempt=attempt,
                 reason=str(outcome.error),
             )
-            outcome = self._outcome(job, phases)
-        self._report(outcome)
+            outcome = self._attempt(job, phases, write_off)
+        if outcome is not None:
+            self._report(outcome)
+
+    def _attempt(
+        self, job: LoadJob, phases: OnPhase, write_off: WriteOff
+    ) -> Loaded | LoadFailed | None:
+        """Return how the attempt ended, `None` where it was written off before it did."""
+        watched = self._watch.begin(job.key, write_off)
+
+        def tell(phase: LoadPhase) -> None:
+            self._watch.enter(watched, phase)
+            phases(phase)
+
+        outcome = self._outcome(job, tell)
+        if self._watch.end(watched):
+            return outcome
+        self._throw_away(outcome, watched)
+        return None
+
+    def _write_off(
+        self, key: GenerationKey, task: Callable[[], None], error: UnavailableError
+    ) -> None:
+        """Go on without a load that hangs."""
+        replaced = self._loads.write_off(task)
+        write = log.warning if replaced else log.error
+        write(
+            "load written off",
+            model=key.model,
+            version=key.version,
+            generation=key.generation,
+            thread="replaced" if replaced else "not replaced, too many hang",
+            hanging=self._loads.lost,
+        )
+        self._report(LoadFailed(key, error))
+
+    def _throw_away(self, outcome: Loaded | LoadFailed, attempt: Attempt) -> None:
+        """What was written off has ended after all. Nobody waits for it."""
+        log.warning(
+            "a load that was written off has ended after all",
+            model=outcome.key.model,
+            version=outcome.key.version,
+            generation=outcome.key.generation,
+            seconds=round(self._watch.seconds_of(attempt), 1),
+            outcome="loaded, thrown away" if isinstance(outcome, Loaded) else outcome.error.reason,
+        )
+        if isinstance(outcome, Loaded):
+            self._take_apart(outcome.key, outcome.served)
+
+    def _drop(self, key: GenerationKey) -> None:
+        if self._loads.is_blocked:
+            self._report(LoadFailed(key, _no_thread_left(self._loads.lost)))
+        else:
+            self._report(LoadDropped(key))
 
     def _outcome(self, job: LoadJob, tell: OnPhase) -> Loaded | LoadFailed:
         try:
@@ -170,8 +237,18 @@ class ThreadExecutor:
         self.discard(key, served)
 
     def _unload(self, key: GenerationKey, served: ServedModel) -> None:
+        self._take_apart(key, served)
+        self._report(Unloaded(key))
+
+    def _take_apart(self, key: GenerationKey, served: ServedModel) -> None:
         try:
             self._loader.unload(served)
         except Exception:
             log.exception("unload failed", model=key.model, version=key.version)
-        self._report(Unloaded(key))
+
+
+def _no_thread_left(hanging: int) -> ServiceError:
+    return UnavailableError(
+        f"no thread is left to load it: {hanging} loads were written off and have not ended "
+        "since; restart the server"
+    )

@@ -272,7 +272,7 @@ class Manager:
             case End():
                 self._ended = True
             case _:
-                yield self._take_in_report(message)
+                yield from self._take_in_report(message)
 
     def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
         if self._stopping:
@@ -310,9 +310,16 @@ class Manager:
         unit.trouble = trouble
         yield unit
 
-    def _take_in_report(self, report: Report) -> Unit:
-        unit = self._units[report.key.model]
-        record = unit.records[report.key]
+    def _take_in_report(self, report: Report) -> Iterator[Unit]:
+        unit = self._units.get(report.key.model, Unit(report.key.model))
+        record = unit.records.get(report.key)
+        if record is None or record.is_past(report):
+            self._put_aside(report)
+            return
+        self._hear_out(unit, record, report)
+        yield unit
+
+    def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
             case Progress(event=event):
                 self._move(unit, record, event, _REASONS[event])
@@ -330,7 +337,12 @@ class Manager:
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
             case Unloaded():
                 self._move(unit, record, Event.UNLOADED, "unloaded")
-        return unit
+
+    def _put_aside(self, report: Report) -> None:
+        """Nobody waits for it any more; what it brings is taken apart again."""
+        log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
+        if isinstance(report, Loaded):
+            self._executor.discard(report.key, report.served)
 
     def _mark(self, action: Action) -> Callable[[], None]:
         """Write down that the action has begun; return what begins it."""

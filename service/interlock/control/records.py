@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
+from interlock.control.lateness import is_late
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -20,6 +21,7 @@ from interlock.control.lifecycle import (
     advance,
     readiness_of,
 )
+from interlock.control.reports import Report
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
@@ -73,6 +75,10 @@ class Record:
         if self.served is None:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
+
+    def is_past(self, report: Report) -> bool:
+        """Whether the report comes too late to change anything."""
+        return is_late(report, self.phase, built=self.served is not None)
 
     def view(self) -> GenerationView:
         """Return what others may see of it now."""

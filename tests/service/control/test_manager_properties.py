@@ -1,6 +1,6 @@
 """The manager under random wishes, reports and failures: what holds after every step."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from hypothesis import settings, strategies as st
@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from structlog.testing import capture_logs
 
 from interlock.control.lifecycle import Event, Phase
 from interlock.control.planner import plan
@@ -21,10 +22,11 @@ from interlock.control.reports import (
     Loaded,
     LoadFailed,
     Progress,
+    Report,
     Unloaded,
 )
 from interlock.control.wishes import LoadWish, UnloadAll, UnloadWish
-from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey, ModelName
 from interlock.serving.served_model import ServedModel
 from tests.support.control import World, polled, served
@@ -46,6 +48,7 @@ class Reconciling(RuleBasedStateMachine):
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
         self.wishes: list[LoadWish | UnloadWish] = []
+        self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
@@ -94,6 +97,34 @@ class Reconciling(RuleBasedStateMachine):
         else:  # what has begun is not dropped
             self.world.inbox.put(LoadFailed(key, InternalError("wrong answer")))
 
+    @precondition(lambda self: self.world.executor.loading)
+    @rule(pick=picks)
+    def a_load_is_written_off(self, pick: int) -> None:
+        key = self._pick(self.world.executor.loading, pick)
+        del self.world.executor.loading[key]
+        self.written_off.add(key)
+        self.world.inbox.put(LoadFailed(key, UnavailableError("load given up after 5 s")))
+
+    @precondition(lambda self: self.written_off)
+    @rule(pick=picks, report=st.sampled_from(["warm", "prove", "failed", "dropped"]))
+    def a_written_off_load_is_heard_of(self, pick: int, report: str) -> None:
+        key = self._pick(self.written_off, pick)
+        reports: Mapping[str, Report] = {
+            "warm": Progress(key, Event.WARM),
+            "prove": Progress(key, Event.PROVE),
+            "failed": LoadFailed(key, InternalError("broken after all")),
+            "dropped": LoadDropped(key),
+        }
+        self.world.inbox.put(reports[report])
+
+    @precondition(lambda self: self.written_off)
+    @rule(pick=picks)
+    def a_written_off_load_is_built_after_all(self, pick: int) -> None:
+        key = self._pick(self.written_off, pick)
+        self.written_off.remove(key)
+        self.alive.add(key)
+        self.world.inbox.put(Loaded(key, served(key)))
+
     @precondition(lambda self: self._empty_and_draining())
     @rule(pick=picks)
     def a_drain_ends(self, pick: int) -> None:
@@ -127,7 +158,9 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        self.manager.step()
+        with capture_logs() as lines:
+            self.manager.step()
+        assert [line for line in lines if line["event"] == "message not taken in"] == []
         self._nothing_good_was_lost()
 
     @invariant()
@@ -230,7 +263,7 @@ class Reconciling(RuleBasedStateMachine):
         draining = self.world.executor.draining
         return {key: model for key, model in draining.items() if model.leases.count == 0}
 
-    def _pick(self, among: Mapping[GenerationKey, object], pick: int) -> GenerationKey:
+    def _pick(self, among: Collection[GenerationKey], pick: int) -> GenerationKey:
         keys = sorted(among)
         return keys[pick % len(keys)]
 
