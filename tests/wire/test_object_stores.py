@@ -1,5 +1,6 @@
 """Servers whose models lie in an object store: S3's protocol, on loopback."""
 
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from interlock.repository.cloud.budget import SPARE_BYTES
 from tests.support import onnx_small
 from tests.support.models import Port, parameter, tensor
 from tests.support.object_stores import Bucket
@@ -176,6 +178,34 @@ def test_a_cache_that_is_full_refuses_a_load_and_keeps_what_serves(
 
         assert "big: needs 100000 bytes more than the " in refusal.text
         assert "--cloud-cache-bytes is 50000" in refusal.text
+        assert answer_of(client) == 1.0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for little more than what is left to others. Only root may."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SPARE_BYTES + (1 << 20)}", "tmpfs", str(tmp_path)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_disk_that_is_full_refuses_a_load_and_keeps_what_serves(
+    bucket: Bucket, small_disk: Path
+) -> None:
+    bucket.put("big/1/model.onnx", bytes(2 << 20))
+    flags = (*EXPLICIT, "--load-model=adder")
+    with started(bucket, small_disk, *flags) as process, Client(process.address) as client:
+        refusal = client.load_refusal("big")
+
+        assert "big: needs 2097152 bytes, and " in refusal.text
+        assert "(see --scratch-directory)" in refusal.text
+        assert mirrored(small_disk) == {"adder"}
         assert answer_of(client) == 1.0
 
 
