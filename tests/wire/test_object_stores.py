@@ -1,5 +1,6 @@
 """Servers whose models lie in an object store: S3's protocol, on loopback."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -288,6 +289,26 @@ def test_a_store_that_is_down_at_the_start_is_an_error_that_names_it(
         assert f"{bucket.url}: " in process.log
     assert not list(tmp_path.iterdir())
     bucket.open()
+
+
+@pytest.mark.parametrize("flags", [(), POLL], ids=["none", "poll"])
+def test_a_store_that_never_answers_does_not_hold_up_the_end(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(WITHIN_S)
+        arguments = [
+            f"--model-repository=s3://127.0.0.1:{silent.getsockname()[1]}/bucket/repo",
+            f"--scratch-directory={tmp_path}",
+            *transport_flags(),
+            *flags,
+        ]
+        environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        with ServerProcess.start(arguments, env=environment, wait_for="(Listening on)") as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert process.terminate() == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_the_extra_the_server_says_what_to_install() -> None:
