@@ -59,9 +59,6 @@ class Refusal(NamedTuple):
     key: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"key {self.key!r} {self.reason}"
-
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
