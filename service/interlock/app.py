@@ -34,6 +34,7 @@ from interlock.frontend.tls import CertificateError
 from interlock.repository.cloud.store import MissingPackageError
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
+from interlock.runtime.garbage import spare_what_stays
 from interlock.runtime.threads import OnDeath
 from interlock.serving.table import ServingTable
 from interlock.settings import (
@@ -168,6 +169,7 @@ class Server:
             ),
             control=ControlServicer(
                 inspection=self._control.inspection,
+                control=self._manager,
                 gate=gate,
                 subscribe=self._life.subscribe,
                 clock=monotonic,
@@ -223,6 +225,8 @@ class Server:
         if first.failures and self._settings.lifetime.exit_on_error:
             log.error("creating server: Internal - failed to load all models")
             return False
+        spared = spare_what_stays()
+        log.debug("collected garbage", spared_objects=spared)
         self._life.serve()
         headline = f"Started GRPCInferenceService at {self._address}"
         log.info(headline)

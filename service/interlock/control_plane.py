@@ -24,6 +24,7 @@ from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository, Repository
 from interlock.control.verifying import VerifyingLoader
 from interlock.control.workers import Workers
+from interlock.domain.ids import ModelName, Version
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
@@ -63,7 +64,6 @@ class ControlPlane:
         self._reservations = reservations_for(self._settings)
         self._executor = self._build_executor(settings)
         self.manager = self._build_manager(table)
-        self.inspection = self._build_inspection()
         self._watching: Watching | None = None
         if self._settings.control_mode is ControlMode.POLL:
             self._watching = Watching(
@@ -75,6 +75,7 @@ class ControlPlane:
                 inbox=self._inbox,
                 board=self._staging,
             )
+        self.inspection = self._build_inspection()
 
     def open(self) -> None:
         """Clear up after servers that were killed, and make room. Raise OSError."""
@@ -125,6 +126,7 @@ class ControlPlane:
             self._roots,
             config_name=settings.config_name,
             auto_complete=not settings.disable_auto_complete,
+            version_fallback=settings.version_fallback,
             scratch=self._scratch,
         )
         if not self._cloud or settings.control_mode is ControlMode.POLL:
@@ -183,6 +185,8 @@ class ControlPlane:
             self.manager,
             read_model=partial(read_model, self._roots, config_name=repository.config_name),
             poll=self.manager.peek,
+            clock=monotonic,
+            digest_of=_no_digest if self._watching is None else self._watching.digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
 
@@ -203,6 +207,7 @@ class Watching:
     ) -> None:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
+        verifying = Workers("verifying", 1)
         self._follows_cloud = bool(cloud)
         patience_s = _PATIENCE * settle_s
         self._follower = Follower(
@@ -226,11 +231,16 @@ class Watching:
             pace=Pace(settings.poll_s, patience_s=patience_s),
             clock=monotonic,
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
+            urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
         )
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
+
+    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
+        """Return the digest of a version that is in the repository; see `Poller.digest_of`."""
+        return self._poller.digest_of(model, version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -267,6 +277,11 @@ def mode_of(repository: RepositorySettings) -> Mode:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
             return NoneMode()
+
+
+def _no_digest(_model: ModelName, _version: Version, _fingerprint: str) -> str:
+    """Nobody reads the files of what is loaded."""
+    return ""
 
 
 def _nothing() -> None:

@@ -237,6 +237,8 @@ class RepositorySettings:
     """How long one attempt to load a version may take before it is written off; 0 is for ever."""
     load_memory_factor: float = 1.0
     """Multiplies what a version is taken to want of memory while it is loaded; 0: do not ask."""
+    version_fallback: bool = True
+    """Load the next newest in the place of a version that fails, where the policy is `latest`."""
     backend_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE

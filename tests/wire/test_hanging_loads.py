@@ -23,14 +23,14 @@ from tests.support.wire import (
 )
 
 EXPLICIT = ("--model-control-mode=explicit", "--load-model=other")
-CUT_OFF = ("--model-load-timeout-secs=0.5", "--model-load-thread-count=1")
+CUT_OFF = ("--model-load-timeout-secs=1.5", "--model-load-thread-count=1")
 HANGS = {"creation_delay_sec": "3600"}
 WARM_UP = """
     model_warmup { name: "one" batch_size: 1 inputs { key: "INPUT0" value {
       data_type: TYPE_FP32 dims: [1] zero_data: true } } }"""
 GIVEN_UP = re.compile(
     r"Unavailable: load given up after [\d.]+ s, of which (loading|warming) [\d.]+ s: "
-    r"it may take no longer than --model-load-timeout-secs=0\.5"
+    r"it may take no longer than --model-load-timeout-secs=1\.5"
 )
 
 
@@ -120,7 +120,7 @@ def test_a_successor_that_hangs_leaves_the_old_version_serving(
 def test_what_is_built_after_all_is_thrown_away(
     repository: Repository, client: Client, process: ServerProcess
 ) -> None:
-    repository.identity("late", parameters={"creation_delay_sec": "2"})
+    repository.identity("late", parameters={"creation_delay_sec": "3"})
     assert GIVEN_UP.search(client.load_refusal("late").text)
 
     process.wait_for_log(r"a load that was written off has ended after all.*")
@@ -171,7 +171,7 @@ def test_a_stop_does_not_wait_longer_than_it_may_for_a_load_that_hangs(
         process.send_signal(signal.SIGTERM)
 
         assert process.wait_for_exit() == 1
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 12
         assert "Exit timeout expired. Exiting immediately." in process.log
         assert "hangs" in process.log
         assert loading.code() is not grpc.StatusCode.OK
@@ -184,4 +184,4 @@ def test_a_stop_while_the_first_load_hangs_ends_in_time(repository: Repository) 
         began = time.monotonic()
 
         assert process.terminate() == 1
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 12

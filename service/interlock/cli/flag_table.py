@@ -144,6 +144,11 @@ MODEL_LOAD_MEMORY_FACTOR: Final = Flag(
     " the size of its files, twice for .onnx; one that does not fit into what is free is not"
     " loaded; 0 loads it all the same",
 )  # fmt: skip
+VERSION_FALLBACK: Final = _switch(
+    "version-fallback", Group.MODELS, _REPOSITORY.version_fallback,
+    "where the policy is 'latest', load the next newest version in the place of one that fails;"
+    " at start and in poll mode",
+)  # fmt: skip
 SCRATCH_DIRECTORY: Final = Flag(
     "scratch-directory", Group.MODELS, read.path, None, "PATH",
     "where files that come with a load are kept [the system's folder for temporary files]",
@@ -293,6 +298,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_LOAD_RETRY_COUNT,
     MODEL_LOAD_TIMEOUT,
     MODEL_LOAD_MEMORY_FACTOR,
+    VERSION_FALLBACK,
     SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
     GRPC_ADDRESS,

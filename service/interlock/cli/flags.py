@@ -287,6 +287,7 @@ def _repository(given: _Given, environment: Mapping[str, str]) -> RepositorySett
         load_retry_count=given.one(table.MODEL_LOAD_RETRY_COUNT),
         load_timeout_s=given.one(table.MODEL_LOAD_TIMEOUT),
         load_memory_factor=given.one(table.MODEL_LOAD_MEMORY_FACTOR),
+        version_fallback=given.one(table.VERSION_FALLBACK),
         scratch_directory=given.maybe(table.SCRATCH_DIRECTORY),
         backend_config=backend_config,
         default_max_batch_size=default_max_batch_size,

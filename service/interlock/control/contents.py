@@ -1,7 +1,8 @@
 """Tell whether files that differ from before still contain the same.
 
 A digest belongs to a version with one fingerprint. It is made in the background, once a
-version is asked for, so that there is something to compare a later one with.
+version has been loaded, so that there is something to compare a later one with. What a
+decision waits for does not wait for those.
 """
 
 from collections.abc import Callable, Collection
@@ -32,19 +33,21 @@ class _Content:
 
 
 class Contents:
-    """Remembers digests. One thread at a time; `submit` does a task in another.
+    """Remembers digests. One thread at a time; `submit` does a task in another, `urgent` too.
 
-    `done` is called there when a digest has been made.
+    `done` is called there when a digest has been made that a decision waits for.
     """
 
     def __init__(
         self,
         submit: Callable[[Task], None],
         *,
+        urgent: Callable[[Task], None],
         done: Callable[[], None],
         is_cancelled: Callable[[], bool],
     ) -> None:
         self._submit = submit
+        self._urgent = urgent
         self._done = done
         self._is_cancelled = is_cancelled
         self._seen: dict[str, FoundModel] = {}
@@ -74,7 +77,9 @@ class Contents:
         if old is None or new is None or not old.digest or old.shape != new.shape:
             return False
         if new.digest is None:
-            self.ask(version, after)
+            if not new.is_asked:
+                new.is_asked = True
+                self._urgent(lambda: self._make((version, after), new, self._done))
             return None
         return new.digest == old.digest
 
@@ -84,9 +89,16 @@ class Contents:
         content = self._content(version, fingerprint)
         if content is not None and not content.is_asked:
             content.is_asked = True
-            self._submit(lambda: self._make(key, content))
+            self._submit(lambda: self._make(key, content, _nothing))
 
-    def _make(self, key: Key, content: _Content) -> None:
+    def digest(self, version: StagedVersion, fingerprint: str) -> str | None:
+        """Return the digest, `None` while it is being made, "" where there is none. Any thread."""
+        content = self._content(version, fingerprint)
+        if content is None or not content.is_asked:
+            return ""
+        return content.digest
+
+    def _make(self, key: Key, content: _Content, done: Callable[[], None]) -> None:
         try:
             files = digest_files(
                 content.directory, content.files.files, is_cancelled=self._is_cancelled
@@ -95,7 +107,7 @@ class Contents:
             self._made.put((key, ""))
         else:
             self._made.put((key, version_digest(files)))
-        self._done()
+        done()
 
     def _take_in(self) -> None:
         while True:
@@ -116,3 +128,7 @@ class Contents:
 
     def _content(self, version: StagedVersion, fingerprint: str) -> _Content | None:
         return self._contents.get(version.model, {}).get((version, fingerprint))
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""

@@ -33,6 +33,10 @@ class WrittenOffError(UnavailableError):
         super().__init__("the load was written off")
 
 
+class OverTimeError(UnavailableError):
+    """The load took too long and was written off; its thread may hang in it for ever."""
+
+
 @dataclass(slots=True, eq=False)
 class Attempt:
     """One attempt to load a version, from its beginning. Times are the watch's clock's."""
@@ -44,9 +48,9 @@ class Attempt:
     entered: float
     phase: str = "loading"
 
-    def over_time(self, timeout_s: float, now: float) -> UnavailableError:
+    def over_time(self, timeout_s: float, now: float) -> OverTimeError:
         """Return the reason with which the version fails."""
-        return UnavailableError(
+        return OverTimeError(
             f"load given up after {now - self.began:.4g} s, of which {self.phase} "
             f"{now - self.entered:.4g} s: it may take no longer than "
             f"--model-load-timeout-secs={timeout_s:g}"

@@ -17,7 +17,7 @@ import structlog
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.request import InferRequest
 from interlock.domain.response import InferResponse
-from interlock.runtime.threads import spawn
+from interlock.runtime.threads import Thread, spawn
 from interlock.telemetry.statistics import VersionStatistics
 
 log = structlog.get_logger()
@@ -56,6 +56,9 @@ class DirectScheduler:
     0.05 µs together, against 0.8 µs for a deque with a condition; a hand-over that wakes
     a thread 11.5 µs against 15.7. An idle thread sleeps in the kernel.
 
+    The threads start with the first request: a server of a thousand models, most of which
+    nobody asks for, would else be thousands of threads, more than a container may have.
+
     `hold` is a debugging aid: nothing runs before so many requests wait; then it is off
     for good.
     """
@@ -67,19 +70,20 @@ class DirectScheduler:
         *,
         hold: int = 0,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        start: Callable[[str, Callable[[], None]], Thread] = spawn,
     ) -> None:
         self._statistics = statistics
+        self._start = start
         self._now_ns = now_ns
         # None ends the thread that takes it.
         self._queue: SimpleQueue[InferRequest | None] = SimpleQueue()
         self._stopped = False
-        # Guards `_held`, which is None once the hold is off.
-        self._hold_lock = Lock()
+        self._runners = tuple(runners)
+        # Guards the two below. `_held` is None once the threads run.
+        self._start_lock = Lock()
+        self._held: list[InferRequest] | None = []
+        self._threads: list[Thread] = []
         self._hold = hold
-        self._held: list[InferRequest] | None = [] if hold > 0 else None
-        self._threads = [
-            spawn(f"instance {runner.name}", partial(self._serve, runner)) for runner in runners
-        ]
 
     @property
     def pending(self) -> int:
@@ -98,15 +102,13 @@ class DirectScheduler:
             self._refuse_queued(UnavailableError(STOPPING))
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
-        held = self._take_held()
-        if error is None:
-            for request in held:
-                self._queue.put(request)
-        else:
-            reason = _service_error(error(), "the scheduler")
-            for request in held:
-                self._refuse(request, reason)
-            self._refuse_queued(reason)
+        with self._start_lock:
+            held, self._held = self._held or [], None
+            failure = self._let_go(held) if held and error is None else None
+        if error is not None:
+            failure = _service_error(error(), "the scheduler")
+            self._refuse_queued(failure)
+        self._refuse_all(held, failure)
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -115,20 +117,43 @@ class DirectScheduler:
         self._refuse_queued(UnavailableError(STOPPING))
 
     def _keep(self, request: InferRequest) -> None:
-        """Hold a request back; let all go once there are enough of them."""
-        with self._hold_lock:
-            held = self._held
-            if held is not None and len(held) + 1 < self._hold:
-                held.append(request)
+        """Take a request that came before the threads; start them once there are enough."""
+        with self._start_lock:
+            if self._held is None:  # somebody else was first
+                self._queue.put(request)
                 return
-        for earlier in self._take_held():
-            self._queue.put(earlier)
-        self._queue.put(request)
-
-    def _take_held(self) -> Sequence[InferRequest]:
-        with self._hold_lock:
+            self._held.append(request)
+            if len(self._held) < self._hold:
+                return
             held, self._held = self._held, None
-        return held or ()
+            failure = self._let_go(held)
+            if failure is not None:
+                self._held = []
+        self._refuse_all(held, failure)
+
+    def _let_go(self, held: Sequence[InferRequest]) -> ServiceError | None:
+        """Start the threads and queue what was held; return why there is not a single thread.
+
+        As many threads as the system gives will do: they share the queue.
+        """
+        for runner in self._runners:
+            name = f"instance {runner.name}"
+            try:
+                self._threads.append(self._start(name, partial(self._serve, runner)))
+            except RuntimeError as error:
+                running = len(self._threads)
+                log.error("no thread", wanted=name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
+                if not running:
+                    return UnavailableError(f"{name}: {error}")
+                break
+        for request in held:
+            self._queue.put(request)
+        return None
+
+    def _refuse_all(self, requests: Sequence[InferRequest], error: ServiceError | None) -> None:
+        if error is not None:
+            for request in requests:
+                self._refuse(request, error)
 
     def _refuse_queued(self, error: ServiceError) -> None:
         while True:

@@ -1,5 +1,6 @@
 """Which loads are told of, and which are written off; the clock is set by hand."""
 
+import queue
 import threading
 
 import pytest
@@ -8,7 +9,6 @@ from structlog.testing import capture_logs
 from interlock.control.load_watch import Attempt, LoadWatch, WrittenOffError
 from interlock.domain.errors import UnavailableError
 from interlock.domain.ids import GenerationKey
-from interlock.runtime.clock import monotonic
 from interlock.serving.load_job import LoadPhase
 from tests.support.control import HandClock, key
 
@@ -137,16 +137,20 @@ def test_one_that_cannot_be_written_off_does_not_keep_the_others() -> None:
     assert [line["event"] for line in lines] == ["a load could not be written off"]
 
 
-def test_a_thread_watches_while_something_loads() -> None:
-    written_off = threading.Event()
-    watch = LoadWatch(monotonic, timeout_s=0.01)
+def test_a_thread_of_its_own_looks_whenever_something_is_due() -> None:
+    clock = HandClock()
+    slept: list[float] = []
 
-    watch.begin(key(1), lambda _: written_off.set())
-    assert written_off.wait(30)
-    for thread in threading.enumerate():
-        if thread.name == "load-watch":
-            thread.join(30)
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
 
-    again = threading.Event()
-    watch.begin(key(2), lambda _: again.set())
-    assert again.wait(30)
+    watch = LoadWatch(clock, timeout_s=70.0, sleep=sleep)
+    written_off: queue.Queue[UnavailableError] = queue.Queue()
+    for number in (1, 2):
+        slept.clear()
+        watch.begin(key(number), written_off.put)
+
+        assert "given up after 70 s" in str(written_off.get(timeout=30))
+        # The thread of the first may still be there for the second, which it meets at once.
+        assert [seconds for seconds in slept if seconds] == [30.0, 30.0, 10.0]

@@ -25,9 +25,9 @@ from interlock.control.reports import (
     Report,
     Unloaded,
 )
-from interlock.control.wishes import LoadWish, UnloadAll, UnloadWish
+from interlock.control.wishes import LoadWish, RetryWish, UnloadAll, UnloadWish
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
-from interlock.domain.ids import GenerationKey, ModelName
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.served_model import ServedModel
 from tests.support.control import World, polled, served
 
@@ -47,7 +47,7 @@ class Reconciling(RuleBasedStateMachine):
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
-        self.wishes: list[LoadWish | UnloadWish] = []
+        self.wishes: list[LoadWish | UnloadWish | RetryWish] = []
         self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
@@ -74,6 +74,17 @@ class Reconciling(RuleBasedStateMachine):
         wish = UnloadWish(ModelName(model))
         self.wishes.append(wish)
         self.world.inbox.put(wish)
+
+    @rule(model=models, version=st.sampled_from([None, 1, 2, 3]))
+    def wish_for_another_try(self, model: str, version: int | None) -> None:
+        number = None if version is None else Version(version)
+        wish = RetryWish(ModelName(model), number)
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.now += seconds
 
     @precondition(lambda self: self._going_on())
     @rule(pick=picks)
@@ -206,6 +217,15 @@ class Reconciling(RuleBasedStateMachine):
                     failed.get((record.key.version, record.fingerprint), record.key) < record.key
                     for record in unit.records.values()
                 )
+
+    @invariant()
+    def only_what_failed_has_a_next_try(self) -> None:
+        if self.manager.due() is not None and not self.world.inbox.wait(0):
+            assert any(
+                record.phase is Phase.FAILED and unit.alone
+                for unit in self.manager._units.values()
+                for record in unit.records.values()
+            )
 
     def teardown(self) -> None:
         for model in self.leased:

@@ -42,7 +42,8 @@ class Stillness:
         still: set[Unit] = set()
         for unit, files in changed.items():
             before = self._moving.get(unit)
-            age_s = 0.0 if ages_s is None else ages_s.get(unit, 0.0)
+            # A store whose clock is ahead of ours has things that come from the future.
+            age_s = 0.0 if ages_s is None else max(0.0, ages_s.get(unit, 0.0))
             since = before.since if before is not None and before.files == files else now - age_s
             if now - since >= self.settle_s:
                 still.add(unit)

@@ -61,5 +61,12 @@ def test_what_has_lain_there_for_long_is_taken_at_once() -> None:
     assert stillness.next_look(10.0) == 11.5
 
 
+def test_what_comes_from_the_future_waits_no_longer_than_anything_else() -> None:
+    stillness = Stillness(settle_s=2.0)
+
+    assert not stillness.look({UNIT: files(b"a")}, 10.0, ages_s={UNIT: -3600.0})
+    assert stillness.look({UNIT: files(b"a")}, 12.0) == {UNIT}
+
+
 def test_without_a_settle_time_everything_is_taken() -> None:
     assert Stillness(0.0).look({UNIT: files(b"a")}, 10.0) == {UNIT}
