@@ -5,7 +5,6 @@ The composition root's own part: `app` starts and stops what is made here.
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
 from interlock.control.inspection import Inspection
+from interlock.control.listing import MIN_AGE_S, Remote, RepositoryListing
 from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
@@ -28,9 +28,9 @@ from interlock.domain.ids import ModelName, Version
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
+from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
-from interlock.repository.snapshot import read_model
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
 from interlock.repository.watcher import Watcher
@@ -60,6 +60,14 @@ class ControlPlane:
         self._staging = StagingBoard()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        self.listing = RepositoryListing(
+            self._roots,
+            clock=monotonic,
+            remote={root.directory: self._remote(root) for root in self._cloud},
+            namespacing=self._settings.namespacing,
+            once=self._settings.control_mode is ControlMode.NONE,
+        )
+        self._disk = self._build_disk()
         self._repository = self._build_repository()
         self._reservations = reservations_for(self._settings)
         self._executor = self._build_executor(settings)
@@ -85,6 +93,8 @@ class ControlPlane:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to load."""
+        self.listing.begin(self.manager.first_loads)
+        self.listing.start(on_death)
         # Whole models may have to be fetched before the first of them is asked for.
         self.manager.start(on_death, apart=bool(self._cloud))
         if self._watching is not None:
@@ -96,6 +106,7 @@ class ControlPlane:
             root.close()
         if self._watching is not None:
             self._watching.close()
+        self.listing.close()
         self._reservations.close()
         self.manager.stop()
 
@@ -117,27 +128,31 @@ class ControlPlane:
         )
 
     def _is_used(self, model: str) -> bool:
-        view = self.manager.view(model)
-        return view is not None and view.is_alive
+        names = [model]
+        if self._settings.namespacing:
+            names += [qualified(one, model) for one in namespaces_of(self._roots).values()]
+        views = (self.manager.view(name) for name in names)
+        return any(view is not None and view.is_alive for view in views)
 
-    def _build_repository(self) -> Repository:
+    def _remote(self, root: CloudRoot) -> Remote:
+        return Remote(root.url, root.names, max(MIN_AGE_S, self._settings.poll_s))
+
+    def _build_disk(self) -> DiskRepository:
         settings = self._settings
-        disk = DiskRepository(
+        return DiskRepository(
             self._roots,
             config_name=settings.config_name,
             auto_complete=not settings.disable_auto_complete,
             version_fallback=settings.version_fallback,
             scratch=self._scratch,
+            namespacing=settings.namespacing,
         )
+
+    def _build_repository(self) -> Repository:
+        settings = self._settings
         if not self._cloud or settings.control_mode is ControlMode.POLL:
-            return disk
-        return CloudRepository(
-            disk,
-            self._cloud,
-            at_once=settings.control_mode is ControlMode.NONE,
-            names_age_s=settings.poll_s,
-            clock=monotonic,
-        )
+            return self._disk
+        return CloudRepository(self._disk, self._cloud, namespacing=settings.namespacing)
 
     @property
     def lost_threads(self) -> int:
@@ -176,6 +191,7 @@ class ControlPlane:
             inbox=self._inbox,
             table=table,
             clock=monotonic,
+            names=self.listing,
             staging=self._staging,
         )
 
@@ -183,7 +199,7 @@ class ControlPlane:
         repository = self._settings
         return Inspection(
             self.manager,
-            read_model=partial(read_model, self._roots, config_name=repository.config_name),
+            read_model=self._disk.read,
             poll=self.manager.peek,
             clock=monotonic,
             digest_of=_no_digest if self._watching is None else self._watching.digest_of,
@@ -217,7 +233,7 @@ class Watching:
             clock=monotonic,
             hint=lambda: self._poller.hint(),  # noqa: PLW0108 - it is made below
         )
-        scanner = Scanner(roots)
+        scanner = Scanner(roots, namespacing=settings.namespacing)
         self._poller = Poller(
             scanner=CloudScanner(scanner, self._follower) if cloud else scanner,
             stager=Stager(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interlock.control.inbox import Inbox
-from interlock.control.index import StagingBoard
+from interlock.control.index import Listing, StagingBoard
 from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
@@ -90,6 +90,15 @@ class FakeRepository:
         # What the control plane wants of a listing is the names.
         sources = dict.fromkeys(self.models)
         return RepositorySnapshot(sources, self.duplicates, dict(self.problems))  # type: ignore[arg-type]
+
+    def names(self) -> Listing:
+        self.listings += 1
+        return self.known
+
+    @property
+    def known(self) -> Listing:
+        known = frozenset(map(ModelName, self.models))
+        return Listing(known, frozenset(map(ModelName, self.duplicates)))
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         self.looks.append(look)
@@ -191,6 +200,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            names=self.repository,
             staging=self.staging,
         )
 

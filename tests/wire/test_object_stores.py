@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from interlock.repository.cloud.budget import SPARE_BYTES
 from tests.support import onnx_small
@@ -18,6 +19,7 @@ from tests.support.models import Port, parameter, tensor
 from tests.support.object_stores import Bucket
 from tests.support.server_process import ServerProcess
 from tests.support.wire import (
+    TIMEOUT_S,
     Client,
     arrays,
     eventually,
@@ -85,7 +87,15 @@ def answer_of(client: Client, model: str = "adder") -> float:
 
 
 def mirrored(scratch: Path) -> set[str]:
-    return {path.name for path in scratch.glob("interlock-scratch-*/cloud-*/models/*")}
+    return {path.name for path in scratch.glob("interlock-scratch-*/cloud-*/models/*/repo/*")}
+
+
+def repositories_listed(client: Client) -> bool:
+    """What health says of all repositories together."""
+    request = health_pb2.HealthCheckRequest(service="interlock.repository")
+    stub = health_pb2_grpc.HealthStub(client.channel)
+    status: int = stub.Check(request, timeout=TIMEOUT_S).status
+    return status == health_pb2.HealthCheckResponse.SERVING
 
 
 class Traffic:
@@ -247,15 +257,102 @@ def test_poll_mode_keeps_serving_while_the_store_is_down_and_unloads_what_has_go
     with started(bucket, tmp_path, *POLL) as process, Client(process.address) as client:
         with Traffic(process.address) as traffic:
             bucket.shut()
-            process.wait_for_log("cannot be looked at, nothing of it changes", within_s=WITHIN_S)
+            process.wait_for_log("model repository cannot be listed", within_s=WITHIN_S)
             assert client.ready()
+            assert not repositories_listed(client)
+            assert {row[0] for row in client.index()} == {"adder"}
             bucket.open()
-            process.wait_for_log("can be looked at again", within_s=WITHIN_S)
+            process.wait_for_log("model repository can be listed again", within_s=WITHIN_S)
+            assert repositories_listed(client)
         assert traffic.answers == {1.0}
 
         bucket.delete("adder/1/model.onnx", "adder/config.pbtxt")
         eventually(lambda: not client.model_ready("adder"), within_s=WITHIN_S)
         assert process.terminate() == 0
+
+
+def test_a_store_that_is_down_at_the_start_is_made_up_for_in_poll_mode(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.shut()
+    flags = (*POLL, "--exit-on-error=false", "--required-model=adder")
+    with started(bucket, tmp_path, *flags) as process, Client(process.address) as client:
+        assert not client.ready()
+        assert not client.live()
+        assert not repositories_listed(client)
+        process.wait_for_log("required model 'adder' is not in any model repository")
+
+        bucket.open()
+        eventually(client.ready, within_s=WITHIN_S)
+        assert client.live()
+        assert answer_of(client) == 1.0
+        eventually(lambda: repositories_listed(client), within_s=WITHIN_S)
+
+
+def test_a_store_that_was_down_at_the_start_stays_missed_where_models_are_loaded_once(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    bucket.shut()
+    flags = ("--exit-on-error=false", f"--model-repository={local}", "--repository-poll-secs=0.5")
+    with started(bucket, scratch, *flags) as process, Client(process.address) as client:
+        bucket.open()
+        eventually(lambda: {row[0] for row in client.index()} == {"adder"}, within_s=WITHIN_S)
+        assert repositories_listed(client)
+        assert client.live()  # the folder could be listed
+        assert not client.ready()
+        assert f"{bucket.url}: " in process.wait_for_log(r"not ready: .*", within_s=WITHIN_S)[0]
+
+
+@pytest.mark.parametrize("flags", [(), EXPLICIT, POLL], ids=["none", "explicit", "poll"])
+def test_models_of_one_name_in_two_stores_are_told_apart_by_the_ends_of_the_urls(
+    bucket: Bucket, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    with Bucket() as other:
+        put_adder(other, "adder", 5.0)
+        put_adder(other, "single", 6.0)
+        models = [f"{one.name}.repo::adder" for one in (bucket, other)]
+        both = (f"--model-repository={other.url}", "--model-namespacing=true", *flags)
+        with started(bucket, tmp_path, *both) as process, Client(process.address) as client:
+            if flags == EXPLICIT:
+                assert "There are 2 identifiers of model" in client.load_refusal("adder").text
+                for model in (*models, "single"):
+                    client.load(model)
+
+            assert [answer_of(client, model) for model in models] == [1.0, 5.0]
+            assert answer_of(client, "single") == 6.0
+            assert {row[0] for row in client.index()} == {*models, "single"}
+            assert process.terminate() == 0
+
+
+def test_a_name_in_two_stores_is_refused_without_namespacing(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    with Bucket() as other:
+        put_adder(other, "adder", 5.0)
+        both = (*EXPLICIT, f"--model-repository={other.url}")
+        with started(bucket, tmp_path, *both) as process, Client(process.address) as client:
+            assert [row[3] for row in client.index()] == [
+                "model appears in two or more repositories"
+            ]
+            assert "not unique across all model repositories" in client.load_refusal("adder").text
+
+
+def test_every_model_of_a_store_is_loaded_where_all_are_asked_for(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    put_adder(bucket, "other", 7.0)
+    flags = (*EXPLICIT, "--load-model=*")
+    with started(bucket, tmp_path, *flags) as process, Client(process.address) as client:
+        assert answer_of(client) == 1.0
+        assert answer_of(client, "other") == 7.0
+
+        bucket.put("adder/1/model.onnx", adder(2.0))
+        client.load("adder")
+        assert answer_of(client) == 2.0
 
 
 @pytest.mark.parametrize("named_by", ["url", "variable"])

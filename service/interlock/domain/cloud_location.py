@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePath
 from typing import Final
 
 
@@ -16,6 +17,7 @@ class Scheme(Enum):
     """Lives in this process and ends with it: for tests."""
 
 
+_MAX_PART_BYTES: Final = 200
 _URL: Final = re.compile(r"(s3|gs|as|memory)://(.*)", re.DOTALL)
 _ENDPOINT: Final = re.compile(r"(https?://)?([^/@]+:[0-9]+|(?<=://)[^/@]+)(?:/|\Z)")
 """`host:port`, or a host behind `http://` or `https://`."""
@@ -40,6 +42,14 @@ class CloudLocation:
     prefix: str = ""
     endpoint: str = ""
     account: str = ""
+
+    @property
+    def within(self) -> PurePath:
+        """The end of the URL as the end of a path, its longest parts cut."""
+        parts = (self.bucket, *self.prefix.split("/"))
+        return PurePath(
+            *(part.encode()[:_MAX_PART_BYTES].decode(errors="ignore") for part in parts)
+        )
 
 
 def is_cloud(text: str) -> bool:

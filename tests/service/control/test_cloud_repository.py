@@ -1,10 +1,10 @@
 """Polling models that lie in object stores, in the modes none and explicit."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
-from interlock.control.cloud_repository import CloudRepository, RemoteNames
+from interlock.control.cloud_repository import CloudRepository
 from interlock.control.polling import DiskRepository, Look
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.domain.ids import ModelName
@@ -23,7 +23,7 @@ A, B, LOCAL = ModelName("a"), ModelName("b"), ModelName("local")
 class World:
     """A folder and an object store, each with models of its own."""
 
-    def __init__(self, place: Path, *, at_once: bool = False) -> None:
+    def __init__(self, place: Path) -> None:
         self.local = place / "local"
         (self.local / "local" / "1").mkdir(parents=True)
         (self.local / "local" / "config.pbtxt").write_bytes(CONFIG)
@@ -31,20 +31,16 @@ class World:
             {f"{name}/{path}": content for name in "ab" for path, content in FILES.items()}
         )
         (place / "mirror").mkdir()
-        self.clock = HandClock()
         self.root = CloudRoot(
             URL,
             place / "mirror",
             open_store=lambda: self.store,
             budget=Budget(place),
-            clock=self.clock,
+            clock=HandClock(),
         )
         self.repository = CloudRepository(
             DiskRepository([self.local, self.root.directory], scratch=Scratch(place)),
             [self.root],
-            at_once=at_once,
-            names_age_s=15.0,
-            clock=self.clock,
         )
 
 
@@ -56,17 +52,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-@pytest.fixture
-def at_once(tmp_path: Path) -> World:
-    return World(tmp_path, at_once=True)
-
-
-def test_only_what_is_polled_is_mirrored_and_all_of_it_is_listed(world: World) -> None:
+def test_only_what_is_polled_is_mirrored(world: World) -> None:
     polled = world.repository.poll(A)
 
     assert polled.directory == world.root.directory / "a"
     assert world.root.mirrored == {"a"}
-    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
 
 
 def test_each_poll_sees_what_is_there_now_and_what_has_not_changed_is_the_same(
@@ -157,48 +147,69 @@ def test_what_a_scan_has_found_is_read_from_the_mirror(world: World) -> None:
     assert world.repository.poll_staged(A, found).candidates == polled.candidates
 
 
-def test_at_the_start_everything_is_mirrored_once(at_once: World) -> None:
-    assert set(at_once.repository.snapshot().models) == {"a", "b", "local"}
-    assert at_once.root.mirrored == {"a", "b"}
+def test_who_wants_to_know_what_there_is_has_everything_mirrored_once(world: World) -> None:
+    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
+    assert world.root.mirrored == {"a", "b"}
 
-    at_once.store.put("c/config.pbtxt", CONFIG)
-    at_once.store.problem = "down"
-    at_once.repository.poll(A)
-    assert set(at_once.repository.snapshot().models) == {"a", "b", "local"}
+    world.store.put("c/config.pbtxt", CONFIG)
+    world.store.problem = "down"
+    world.repository.poll(A)
+    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
 
     with pytest.raises(UnavailableError, match="down"):
-        at_once.repository.poll(A)  # a second time: somebody asks for it
+        world.repository.poll(A)  # a second time: somebody asks for it
 
 
-def test_a_store_that_is_down_at_the_start_is_a_problem_of_the_repository(
-    at_once: World,
-) -> None:
-    at_once.store.problem = "down"
+def test_what_could_not_be_fetched_with_everything_is_tried_again(world: World) -> None:
+    world.store.alter = lambda piece: piece[:-1]
+    problems = world.repository.snapshot().problems
+    assert set(problems) == {"a", "b"}
+    assert "does not arrive whole" in problems["a"]
 
-    snapshot = at_once.repository.snapshot()
+    world.store.alter = lambda piece: piece
+    assert world.repository.poll(A).directory == world.root.directory / "a"
+
+
+def test_a_store_that_is_down_at_the_start_is_a_problem_of_the_repository(world: World) -> None:
+    world.store.problem = "down"
+
+    snapshot = world.repository.snapshot()
 
     assert snapshot.problems == {URL: f"{URL}: down"}
     assert set(snapshot.models) == {"local"}
 
 
-def test_names_are_heard_anew_in_the_background(world: World) -> None:
-    names = RemoteNames(world.root, max_age_s=15.0, clock=world.clock)
-    assert names.get() == (frozenset("ab"), "")
+def test_with_namespacing_both_models_of_a_name_are_mirrored_for_a_qualified_name(
+    tmp_path: Path,
+) -> None:
+    stores, roots = [FakeStore(), FakeStore()], []
+    for store, bucket in zip(stores, ("eu", "us"), strict=True):
+        for path, content in FILES.items():
+            store.put(f"a/{path}", content)
+        place = tmp_path / f"cloud-{bucket}"
+        place.mkdir()
+        roots.append(
+            CloudRoot(
+                f"s3://{bucket}/models",
+                place,
+                open_store=lambda store=store: store,  # type: ignore[misc]
+                budget=Budget(tmp_path),
+                clock=HandClock(),
+                within=PurePath(bucket, "models"),
+            )
+        )
+    disk = DiskRepository([root.directory for root in roots], namespacing=True)
+    repository = CloudRepository(disk, roots, namespacing=True)
 
-    world.store.put("c/1/model")
-    assert names.get() == (frozenset("ab"), "")
-    world.clock.now += 15.0
-    eventually(lambda: names.get() == (frozenset("abc"), ""))
+    polled = repository.poll(ModelName("us.models::a"))
 
-    world.store.problem = "down"
-    world.clock.now += 15.0
-    eventually(lambda: names.get() == (frozenset("abc"), f"{URL}: down"))
-
-
-def test_a_store_that_is_down_is_a_problem_and_keeps_its_names(world: World) -> None:
-    world.repository.snapshot()
-    world.store.problem = "down"
-    world.clock.now += 15.0
-
-    eventually(lambda: world.repository.snapshot().problems == {URL: f"{URL}: down"})
-    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
+    assert polled.model == "us.models::a"
+    assert polled.directory == roots[1].directory / "a"
+    with pytest.raises(InvalidRequestError, match="There are 2 identifiers of model 'a'"):
+        repository.poll(A)
+    glance = Look(fetches=False)
+    assert repository.poll(ModelName("eu.models::a"), glance).model == "eu.models::a"
+    stores[1].put("a/1/model", b"new")
+    with pytest.raises(UnavailableError, match="us/models/a: a load would fetch version 1 first"):
+        repository.poll(ModelName("us.models::a"), glance)
+    assert repository.poll(ModelName("us.models::a")).candidates != polled.candidates

@@ -1,5 +1,7 @@
 """The URLs of object stores: Triton's forms, and what is none of them."""
 
+from pathlib import PurePath
+
 import pytest
 
 from interlock.domain.cloud_location import CloudLocation, Scheme, is_cloud, parse_location
@@ -63,6 +65,19 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
         parse_location(url)
 
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "end"),
+    [
+        ("s3://b", "b"),
+        ("s3://https://host:9/b/x/y/", "b/x/y"),
+        ("as://account/container/x", "container/x"),
+        (f"gs://b/{'ä' * 200}", f"b/{'ä' * 100}"),
+    ],
+)
+def test_the_end_of_a_url_is_the_end_of_a_path(url: str, end: str) -> None:
+    assert parse_location(url).within == PurePath(end)
 
 
 @pytest.mark.parametrize("text", ["models", "/s3://b", "ftp://b/x", "s3:/b/x", "", "./s3"])

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from interlock.repository.cloud.root import CloudRoot, Synced
+from interlock.repository.namespaces import SEPARATOR
 from interlock.repository.scan import Scan, Scanner
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
@@ -106,9 +107,10 @@ class CloudScanner:
         self.follower.wait_for_first_look()
         seen = self.follower.seen
         scan = self.scanner.scan()
+        unknown = {name for name in scan.models if name.rpartition(SEPARATOR)[2] in seen.unknown}
         return replace(
             scan,
-            unknown=scan.unknown | (seen.unknown & scan.models.keys()),
+            unknown=scan.unknown | unknown | (seen.unknown & scan.models.keys()),
             problems={**scan.problems, **seen.problems},
         )
 

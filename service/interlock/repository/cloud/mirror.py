@@ -12,13 +12,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Final
 
 import structlog
 
 from interlock.repository.cloud.objects import VERSIONS_FOLDER, Files, RemoteFile, Unit
 
 log = structlog.get_logger()
+
+_WITHIN: Final = PurePath()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,17 @@ class Content:
 
 
 class Mirror:
-    """A mirror below `place`, a folder that nobody else may enter."""
+    """A mirror below `place`, a folder that nobody else may enter.
 
-    def __init__(self, place: Path) -> None:
-        self.models = place / "models"
+    The path of `models` ends with `within`, so that it says what it mirrors: namespaces are
+    made of such ends.
+    """
+
+    def __init__(self, place: Path, within: PurePath = _WITHIN) -> None:
+        self.models = place / "models" / within
         self._aside = place / "aside"
         for folder in (self.models, self._aside):
-            folder.mkdir()
+            folder.mkdir(parents=True)
         self._numbers = itertools.count(1)
         # What is shown now. Each model's is written by one thread at a time.
         self._shown: dict[str, dict[Unit, Files]] = {}

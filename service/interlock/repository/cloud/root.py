@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import structlog
@@ -96,11 +96,12 @@ class CloudRoot:
         budget: Budget,
         clock: Clock,
         settle_s: float = 0.0,
+        within: PurePath = PurePath(),  # noqa: B008 - cannot be changed
         is_used: IsUsed = always_used,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.url = url
-        self._mirror = Mirror(place)
+        self._mirror = Mirror(place, within)
         self._open_store = open_store
         self._clock = clock
         self._stillness = Stillness(settle_s)
@@ -270,6 +271,7 @@ class CloudRoot:
         try:
             with self._stripe(model):
                 self._bring(store, model, changes)
+                self._use(model)
             outcome.changed.append(model)
         except MovedError:
             outcome.moved.append(model)

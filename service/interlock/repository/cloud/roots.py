@@ -35,6 +35,7 @@ def open_roots(
             budget=budget,
             clock=clock,
             settle_s=settle_s,
+            within=location.within,
             is_used=is_used,
         )
         for location in settings.locations

@@ -21,6 +21,7 @@ class World:
         self.store = FakeStore({"m/1/model": b"1"})
         self.clock = HandClock()
         self.hints = 0
+        self.place = place
         self.root = CloudRoot(
             URL,
             place,
@@ -123,6 +124,21 @@ def test_a_scan_says_what_could_not_be_looked_at(world: World) -> None:
     assert after.unknown == {"m"}
     assert after.problems == {URL: f"{URL}: down"}
     assert world.follower.seen == Seen({URL: f"{URL}: down"}, frozenset({"m"}))
+
+
+def test_a_model_that_goes_by_a_qualified_name_is_unknown_by_it(world: World) -> None:
+    world.follower.step()
+    local = world.place / "local"
+    (local / "m" / "1").mkdir(parents=True)
+    (local / "m" / "1" / "model").touch()
+    scanner = CloudScanner(Scanner([world.root.directory, local], namespacing=True), world.follower)
+    world.store.problem = "down"
+    world.follower.step()
+
+    scan = scanner.scan()
+
+    assert len(scan.models) == 2
+    assert scan.unknown == scan.models.keys()
 
 
 def test_a_look_that_fails_in_an_unknown_way_is_not_the_last(tmp_path: Path) -> None:
