@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -90,7 +91,7 @@ class Bucket:
         self.name = f"bucket-{next(_numbers)}"
         self._port = 0
         self.open()
-        self._client().create_bucket(Bucket=self.name)
+        self._client.create_bucket(Bucket=self.name)
 
     @property
     def endpoint(self) -> str:
@@ -107,7 +108,7 @@ class Bucket:
 
     def put(self, path: str, content: bytes = b"x") -> None:
         """Put an object below the repository; any key is taken."""
-        self._client().put_object(Bucket=self.name, Key=f"repo/{path}", Body=content)
+        self._client.put_object(Bucket=self.name, Key=f"repo/{path}", Body=content)
 
     def put_all(self, files: Mapping[str, bytes]) -> None:
         for path, content in files.items():
@@ -115,7 +116,7 @@ class Bucket:
 
     def delete(self, *paths: str) -> None:
         for path in paths:
-            self._client().delete_object(Bucket=self.name, Key=f"repo/{path}")
+            self._client.delete_object(Bucket=self.name, Key=f"repo/{path}")
 
     def open(self) -> None:
         """Answer, on the same port as before."""
@@ -138,6 +139,7 @@ class Bucket:
     ) -> None:
         self.shut()
 
+    @cached_property
     def _client(self) -> Any:
         import boto3
 

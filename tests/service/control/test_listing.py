@@ -248,7 +248,7 @@ def test_what_was_missed_at_start_is_made_up_for_unless_models_are_loaded_once(o
     assert list(listing.missed) == (["/one"] if once else [])
 
 
-def test_a_repository_of_which_nothing_could_be_read_at_start_is_missed_though_it_can_be_listed() -> (
+def test_what_could_be_listed_but_not_read_at_start_is_missed_where_models_are_loaded_once() -> (
     None
 ):
     listing = RepositoryListing(
