@@ -1,5 +1,6 @@
 """Servers whose models lie in an object store, as processes: S3's protocol, on loopback."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -14,6 +15,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from interlock.repository.cloud.budget import SPARE_BYTES
+from interlock.repository.digest import digest_files
+from interlock.repository.layout import MANIFEST_FILE
+from interlock.repository.listing import FILE, list_model
+from interlock.repository.manifest import manifest_of, render
 from tests.support import onnx_small
 from tests.support.models import Port, parameter, tensor
 from tests.support.object_stores import Bucket
@@ -34,6 +39,7 @@ POLL = (
     "--repository-poll-secs=0.5",
     "--repository-settle-secs=0.2",
 )
+MANIFEST = f"adder/{MANIFEST_FILE}"
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 EXPLICIT = ("--model-control-mode=explicit", "--repository-poll-secs=0.5")
 CONFIG = "\n".join(
@@ -250,6 +256,56 @@ def test_poll_mode_follows_the_bucket_and_no_request_fails(bucket: Bucket, tmp_p
         eventually(lambda: answer_of(client) == 1.0, within_s=WITHIN_S)
     assert traffic.sent > 0
     assert traffic.answers <= {1.0, 2.0, 4.0}
+
+
+def test_a_version_that_is_being_uploaded_is_not_touched_and_is_loaded_once(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    for version in (1, 2):
+        (model / str(version)).mkdir(parents=True)
+        (model / str(version) / "model.onnx").write_bytes(adder(float(version)))
+    (model / "2" / "notes.txt").write_text("two")
+    (model / "config.pbtxt").write_bytes(CONFIG)
+    files = [entry for entry in list_model(model).entries if entry.kind == FILE]
+    with started(bucket, tmp_path, *POLL) as process, Client(process.address) as client:
+        bucket.put(MANIFEST, render(manifest_of(digest_files(model, files), [1, 2])))
+        bucket.put("adder/2/model.onnx", adder(2.0))
+        eventually(lambda: reason_of(client, "2").startswith("staging: "), within_s=WITHIN_S)
+        assert answer_of(client) == 1.0
+        assert "version=2" not in process.log
+
+        bucket.put("adder/2/notes.txt", b"two")
+        eventually(lambda: answer_of(client) == 2.0, within_s=WITHIN_S)
+        bucket.put("other/config.pbtxt", b"")  # another look has been taken when this shows
+        eventually(lambda: "other" in {row[0] for row in client.index()}, within_s=WITHIN_S)
+        assert process.log.count("model=adder version=2 generation=") == len(
+            ("loading", "proving", "ready")
+        )
+
+
+def test_no_secret_is_in_a_log_or_in_the_arguments(bucket: Bucket, tmp_path: Path) -> None:
+    keys = {"key_id": "AKIDHUSH", "secret_key": "hush-hush"}
+    file = tmp_path / "credentials.json"
+    file.write_text(json.dumps({"s3": {bucket.url: keys}}))
+    environment = {"TRITON_CLOUD_CREDENTIAL_PATH": str(file), "AWS_SESSION_TOKEN": "hush-token"}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    flags = (*EXPLICIT, "--load-model=adder", "--log-verbose=2")
+    with (
+        started(bucket, scratch, *flags, env=environment) as process,
+        Client(process.address) as client,
+    ):
+        assert answer_of(client) == 1.0
+        bucket.shut()
+        file.write_text("{hush-hush")
+        refusals = [client.load_refusal("adder").text for _ in range(2)]
+        told = Path(f"/proc/{process.pid}/cmdline").read_text() + process.log + "".join(refusals)
+        bucket.open()
+
+    assert "error sending request" in refusals[0]
+    assert "is not JSON" in refusals[1]  # credentials are read anew after a failure
+    assert "hush" not in told.lower()
 
 
 def test_poll_mode_keeps_serving_while_the_store_is_down_and_unloads_what_has_gone(

@@ -1,7 +1,10 @@
 """What obstore and S3's protocol do, as far as we count on it."""
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import obstore
@@ -145,6 +148,70 @@ def test_what_a_store_says_is_one_line_that_can_be_acted_on(module_bucket: Bucke
     with pytest.raises(StoreError) as caught:
         store.list()
     assert str(caught.value) == "NoSuchBucket: The specified bucket does not exist"
+
+
+SECRETS = {"AWS_ACCESS_KEY_ID": "AKIDHUSH", "AWS_SECRET_ACCESS_KEY": "hush-hush"}
+REFUSAL = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SignatureDoesNotMatch</Code>
+<Message>The request signature we calculated does not match the signature you provided.</Message>
+<AWSAccessKeyId>AKIDHUSH</AWSAccessKeyId><StringToSign>AWS4-HMAC-SHA256</StringToSign></Error>"""
+LISTING = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult><Name>bucket</Name><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys>
+<IsTruncated>false</IsTruncated><Contents><Key>repo/m/1/model</Key><Size>1000</Size>
+<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;etag&quot;</ETag></Contents>
+</ListBucketResult>"""
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers listings with what its server has, and sends half of every object."""
+
+    def do_GET(self) -> None:
+        is_listing = "list-type" in self.path
+        status, text = self.server.listing if is_listing else (200, bytes(500))  # type: ignore[attr-defined]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text) if is_listing else 1000))
+        self.send_header("ETag", '"etag"')
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(text)
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def answering(status: int, listing: bytes) -> Iterator[ObjectStore]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        server.listing = (status, listing)  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"s3://127.0.0.1:{server.server_port}/bucket/repo"
+            yield open_store(parse_location(url), SECRETS)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_credentials_that_are_refused_are_said_and_not_repeated() -> None:
+    with answering(403, REFUSAL) as store, pytest.raises(StoreError) as caught:
+        store.list()
+
+    assert str(caught.value) == (
+        "SignatureDoesNotMatch: "
+        "The request signature we calculated does not match the signature you provided."
+    )
+
+
+def test_an_object_that_breaks_off_is_never_taken_for_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with answering(200, LISTING) as store:
+        (one,) = store.list()
+        assert one.size == 1000
+
+        with pytest.raises(StoreError):
+            Fetcher(is_cancelled=lambda: False).fetch(store, [Download(one, target)])
 
 
 def test_a_store_that_cannot_be_reached_is_said() -> None:
