@@ -224,18 +224,20 @@ class Watching:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
         verifying = Workers("verifying", 1)
-        self._follows_cloud = bool(cloud)
         patience_s = _PATIENCE * settle_s
-        self._follower = Follower(
-            cloud,
-            interval_s=settings.poll_s,
-            patience_s=patience_s,
-            clock=monotonic,
-            hint=lambda: self._poller.hint(),  # noqa: PLW0108 - it is made below
-        )
+        self._followers = [
+            Follower(
+                root,
+                interval_s=settings.poll_s,
+                patience_s=patience_s,
+                clock=monotonic,
+                hint=lambda: self._poller.hint(),  # noqa: PLW0108 - it is made below
+            )
+            for root in cloud
+        ]
         scanner = Scanner(roots, namespacing=settings.namespacing)
         self._poller = Poller(
-            scanner=CloudScanner(scanner, self._follower) if cloud else scanner,
+            scanner=CloudScanner(scanner, self._followers) if cloud else scanner,
             stager=Stager(
                 rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
                 clock=monotonic,
@@ -260,15 +262,16 @@ class Watching:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
-        if self._follows_cloud:
-            self._follower.start(on_death)
+        for follower in self._followers:
+            follower.start(on_death)
         self._watcher.start()
         self._poller.start(on_death)
 
     def close(self) -> None:
         """Ask for nothing more. The watcher holds nothing, and ends with the process."""
         self._poller.close()
-        self._follower.close()
+        for follower in self._followers:
+            follower.close()
 
     def _rearm(self) -> None:
         self._watcher.rearm()

@@ -1,4 +1,4 @@
-"""Following remote repositories: when to look, what to hint, and the first look."""
+"""Following a remote repository: when to look, what to hint, and the first look."""
 
 import threading
 from pathlib import Path
@@ -9,6 +9,7 @@ from interlock.repository.cloud.budget import Budget
 from interlock.repository.cloud.follower import CloudScanner, Follower, Seen
 from interlock.repository.cloud.objects import RemoteObject
 from interlock.repository.cloud.root import CloudRoot
+from interlock.repository.cloud.store import StoreError
 from interlock.repository.scan import Scanner
 from tests.support.control import HandClock
 from tests.support.object_stores import NOW, FakeStore
@@ -17,13 +18,13 @@ URL = "s3://bucket/models"
 
 
 class World:
-    def __init__(self, place: Path, interval_s: float = 15.0) -> None:
+    def __init__(self, place: Path, interval_s: float = 15.0, url: str = URL) -> None:
         self.store = FakeStore({"m/1/model": b"1"})
         self.clock = HandClock()
         self.hints = 0
         self.place = place
         self.root = CloudRoot(
-            URL,
+            url,
             place,
             open_store=lambda: self.store,
             budget=Budget(place),
@@ -32,13 +33,13 @@ class World:
             now=lambda: NOW,
         )
         self.follower = Follower(
-            [self.root],
+            self.root,
             interval_s=interval_s,
             patience_s=4.0,
             clock=self.clock,
             hint=self._hinted,
         )
-        self.scanner = CloudScanner(Scanner([self.root.directory]), self.follower)
+        self.scanner = CloudScanner(Scanner([self.root.directory]), [self.follower])
 
     def _hinted(self) -> None:
         self.hints += 1
@@ -131,7 +132,9 @@ def test_a_model_that_goes_by_a_qualified_name_is_unknown_by_it(world: World) ->
     local = world.place / "local"
     (local / "m" / "1").mkdir(parents=True)
     (local / "m" / "1" / "model").touch()
-    scanner = CloudScanner(Scanner([world.root.directory, local], namespacing=True), world.follower)
+    scanner = CloudScanner(
+        Scanner([world.root.directory, local], namespacing=True), [world.follower]
+    )
     world.store.problem = "down"
     world.follower.step()
 
@@ -139,6 +142,27 @@ def test_a_model_that_goes_by_a_qualified_name_is_unknown_by_it(world: World) ->
 
     assert len(scan.models) == 2
     assert scan.unknown == scan.models.keys()
+
+
+def test_a_scan_tells_of_the_problems_of_every_store(tmp_path: Path) -> None:
+    worlds = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        worlds.append(World(tmp_path / name, url=f"s3://{name}"))
+    scanner = CloudScanner(
+        Scanner([world.root.directory for world in worlds], namespacing=True),
+        [world.follower for world in worlds],
+    )
+    worlds[0].store.problem = "down"
+    worlds[1].store.before_read = _break
+    for world in worlds:
+        world.follower.step()
+
+    assert set(scanner.scan().problems) == {"s3://one", "m"}
+
+
+def _break(_: RemoteObject) -> None:
+    raise StoreError("broken")
 
 
 def test_a_look_that_fails_in_an_unknown_way_is_not_the_last(tmp_path: Path) -> None:
