@@ -94,7 +94,7 @@ def answer_of(client: Client, model: str = "adder") -> float:
 
 
 def mirrored(scratch: Path) -> set[str]:
-    return {path.name for path in scratch.glob("interlock-scratch-*/cloud-*/models/*/repo/*")}
+    return {path.name for path in scratch.glob("interlock-scratch-*/cloud-*/models/*/*/repo/*")}
 
 
 def repositories_listed(client: Client) -> bool:

@@ -45,8 +45,9 @@ class CloudLocation:
 
     @property
     def within(self) -> PurePath:
-        """The end of the URL as the end of a path, its longest parts cut."""
-        parts = (self.bucket, *self.prefix.split("/"))
+        """The URL as the end of a path, its longest parts cut."""
+        host = self.endpoint.partition("://")[2] or self.account or self.scheme.value
+        parts = (host, self.bucket, *self.prefix.split("/"))
         return PurePath(
             *(part.encode()[:_MAX_PART_BYTES].decode(errors="ignore") for part in parts)
         )
