@@ -3,15 +3,18 @@
 The composition root's own part: `app` starts and stops what is made here.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from interlock.backends.catalog import LOAD_COPIES, built_in
-from interlock.control.cloud_repository import CloudRepository
+from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
+from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.first_look import FirstLook
 from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
@@ -22,9 +25,9 @@ from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository, Repository
-from interlock.control.verifying import VerifyingLoader
+from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.workers import Workers
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
@@ -58,6 +61,7 @@ class ControlPlane:
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
+        self._closing = threading.Event()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
         self.listing = RepositoryListing(
@@ -70,10 +74,13 @@ class ControlPlane:
         self._disk = self._build_disk()
         self._repository = self._build_repository()
         self._reservations = reservations_for(self._settings)
-        self._executor = self._build_executor(settings)
+        polls = self._settings.control_mode is ControlMode.POLL
+        loader = self._build_loader(settings)
+        self._digesting = None if polls else self._digest(loader)
+        self._executor = self._build_executor(self._digesting or loader)
         self.manager = self._build_manager(table)
         self._watching: Watching | None = None
-        if self._settings.control_mode is ControlMode.POLL:
+        if polls:
             self._watching = Watching(
                 self._settings,
                 roots=self._roots,
@@ -95,13 +102,13 @@ class ControlPlane:
         """Begin to load."""
         self.listing.begin(self.manager.first_loads)
         self.listing.start(on_death)
-        # Whole models may have to be fetched before the first of them is asked for.
-        self.manager.start(on_death, apart=bool(self._cloud))
+        self.manager.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
     def stop(self) -> None:
         """Start nothing more."""
+        self._closing.set()
         for root in self._cloud:
             root.close()
         if self._watching is not None:
@@ -118,12 +125,11 @@ class ControlPlane:
     def _open_cloud(self) -> tuple[CloudRoot, ...]:
         if self._settings.cloud.locations:
             self._scratch.sweep()  # what is swept makes room
-        polls = self._settings.control_mode is ControlMode.POLL
         return open_roots(
             self._settings.cloud,
             self._scratch,
             clock=monotonic,
-            settle_s=self._settings.settle_s if polls else 0.0,
+            settle_s=self._settings.settle_s,
             is_used=self._is_used,
         )
 
@@ -152,14 +158,21 @@ class ControlPlane:
         settings = self._settings
         if not self._cloud or settings.control_mode is ControlMode.POLL:
             return self._disk
-        return CloudRepository(self._disk, self._cloud, namespacing=settings.namespacing)
+        return CloudRepository(
+            self._disk,
+            self._cloud,
+            patience_s=_PATIENCE * settings.settle_s,
+            clock=monotonic,
+            pause=self._closing.wait,
+            namespacing=settings.namespacing,
+        )
 
     @property
     def lost_threads(self) -> int:
         """How many threads are still inside a load that was written off."""
         return self._executor.lost_threads
 
-    def _build_executor(self, settings: Settings) -> ThreadExecutor:
+    def _build_loader(self, settings: Settings) -> Loader:
         repository = self._settings
         loader: Loader = ModelLoader(
             built_in(repository.backend_config),
@@ -175,12 +188,26 @@ class ControlPlane:
                 copies=LOAD_COPIES,
                 factor=repository.load_memory_factor,
             )
+        if repository.control_mode is ControlMode.POLL:
+            return VerifyingLoader(loader, obey=staged_already)
+        return VerifyingLoader(loader)
+
+    def _build_executor(self, loader: Loader) -> ThreadExecutor:
+        repository = self._settings
         return ThreadExecutor(
-            VerifyingLoader(loader),
+            loader,
             self._inbox.put,
             load_threads=repository.load_thread_count,
             watch=LoadWatch(monotonic, timeout_s=repository.load_timeout_s),
             retries=repository.load_retry_count,
+        )
+
+    def _digest(self, loader: Loader) -> DigestingLoader:
+        digests = Workers("contents", 1)
+        return DigestingLoader(
+            loader,
+            lambda task: digests.submit(at_low_priority(task), dropped=_nothing),
+            is_cancelled=self._closing.is_set,
         )
 
     def _build_manager(self, table: ServingTable) -> Manager:
@@ -193,6 +220,16 @@ class ControlPlane:
             clock=monotonic,
             names=self.listing,
             staging=self._staging,
+            settle=FirstLook(
+                scanner=WithoutMirrors(
+                    Scanner(self._roots, namespacing=self._settings.namespacing),
+                    frozenset(root.directory for root in self._cloud),
+                ),
+                stager=stager_for(self._settings),
+                patience_s=_PATIENCE * self._settings.settle_s,
+                clock=monotonic,
+                pause=self._closing.wait,
+            ).as_they_settle,
         )
 
     def _build_inspection(self) -> Inspection:
@@ -202,9 +239,14 @@ class ControlPlane:
             read_model=self._disk.read,
             poll=self.manager.peek,
             clock=monotonic,
-            digest_of=_no_digest if self._watching is None else self._watching.digest_of,
+            digest_of=self._digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
+
+    def _digest_of(self, key: GenerationKey, fingerprint: str) -> str:
+        if self._watching is not None:
+            return self._watching.digest_of(key, fingerprint)
+        return "" if self._digesting is None else self._digesting.digest_of(key)
 
 
 class Watching:
@@ -238,10 +280,7 @@ class Watching:
         scanner = Scanner(roots, namespacing=settings.namespacing)
         self._poller = Poller(
             scanner=CloudScanner(scanner, self._followers) if cloud else scanner,
-            stager=Stager(
-                rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
-                clock=monotonic,
-            ),
+            stager=stager_for(settings),
             repository=repository,
             hand_over=inbox.put,
             first_loads=first_loads,
@@ -256,9 +295,9 @@ class Watching:
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
 
-    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
-        """Return the digest of a version that is in the repository; see `Poller.digest_of`."""
-        return self._poller.digest_of(model, version, fingerprint)
+    def digest_of(self, key: GenerationKey, fingerprint: str) -> str:
+        """Return the digest of a generation that is in the repository; see `Poller.digest_of`."""
+        return self._poller.digest_of(key.model, key.version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -287,6 +326,12 @@ def reservations_for(repository: RepositorySettings) -> Reservations:
     )
 
 
+def stager_for(repository: RepositorySettings) -> Stager:
+    """Return what judges how far files are that arrive from now on."""
+    rules = Rules(repository.settle_s, started=monotonic(), started_ns=time.time_ns())
+    return Stager(rules=rules, clock=monotonic)
+
+
 def mode_of(repository: RepositorySettings) -> Mode:
     """Return the model control mode that is asked for."""
     match repository.control_mode:
@@ -296,11 +341,6 @@ def mode_of(repository: RepositorySettings) -> Mode:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
             return NoneMode()
-
-
-def _no_digest(_model: ModelName, _version: Version, _fingerprint: str) -> str:
-    """Nobody reads the files of what is loaded."""
-    return ""
 
 
 def _nothing() -> None:

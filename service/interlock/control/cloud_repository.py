@@ -5,8 +5,8 @@ are repositories like any other.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,23 +17,36 @@ from interlock.domain.ids import ModelName
 from interlock.repository.cloud.fetching import in_parallel
 from interlock.repository.cloud.root import CloudError, CloudRoot
 from interlock.repository.namespaces import SEPARATOR
+from interlock.repository.scan import Scan, Scanner
 from interlock.repository.snapshot import RepositorySnapshot
+from interlock.runtime.clock import Clock
 
 
 class CloudRepository:
     """A `Repository` of which some roots are mirrors. Any thread may call.
 
-    Only models that are polled are mirrored, anew each time. At the first snapshot the whole
-    of every remote repository is, since whoever takes one is about to load all of it; the
-    first poll of each model is content with that then. With `namespacing` a model may be
-    polled by a qualified name.
+    Only models that are polled are mirrored, anew each time and as they are. At the first
+    snapshot the whole of every remote repository is, since whoever takes one is about to load
+    all of it; the first poll of each model is content with that then. What moves is given
+    `patience_s` to lie still; `pause` waits, and returns whether nobody wants to any longer.
+    With `namespacing` a model may be polled by a qualified name.
     """
 
     def __init__(
-        self, inside: Repository, roots: Sequence[CloudRoot], *, namespacing: bool = False
+        self,
+        inside: Repository,
+        roots: Sequence[CloudRoot],
+        *,
+        patience_s: float,
+        clock: Clock,
+        pause: Callable[[float], bool],
+        namespacing: bool = False,
     ) -> None:
         self._inside = inside
         self._roots = tuple(roots)
+        self._patience_s = patience_s
+        self._clock = clock
+        self._pause = pause
         self._namespacing = namespacing
         # Guards the two below; held while the whole is mirrored.
         self._lock = threading.Lock()
@@ -71,7 +84,7 @@ class CloudRepository:
             if self._problems is None:
                 problems: dict[str, str] = {}
                 in_parallel(
-                    [partial(_sync_root, root, problems) for root in self._roots],
+                    [partial(self._sync_root, root, problems) for root in self._roots],
                     len(self._roots),
                     "repository",
                 )
@@ -79,6 +92,17 @@ class CloudRepository:
                 self._fresh = mirrored - problems.keys()
                 self._problems = problems
             return self._problems
+
+    def _sync_root(self, root: CloudRoot, problems: dict[str, str]) -> None:
+        until = self._clock() + self._patience_s
+        synced = root.sync()
+        while synced.next_look is not None:
+            now = self._clock()
+            if now >= until or self._pause(min(until, synced.next_look) - now):
+                break
+            synced = root.sync()
+        problems.update((model, f"{root.url}/{model}: changes") for model in synced.moving)
+        problems.update(synced.problems)
 
     def _sync(self, model: ModelName) -> str:
         """Bring the mirrors of one model in line; return why one could not be.
@@ -120,8 +144,21 @@ class CloudRepository:
                     )
 
 
-def _sync_root(root: CloudRoot, problems: dict[str, str]) -> None:
-    problems.update(root.sync().problems)
+@dataclass(frozen=True, slots=True)
+class WithoutMirrors:
+    """Scans the repositories, and leaves out the models in mirrors: nobody else writes there."""
+
+    scanner: Scanner
+    mirrors: Collection[Path]
+
+    def scan(self) -> Scan:
+        scan = self.scanner.scan()
+        models = {
+            name: model
+            for name, model in scan.models.items()
+            if model.directory.parent not in self.mirrors
+        }
+        return replace(scan, models=models)
 
 
 def _unavailable(model: ModelName, problem: str) -> UnavailableError:

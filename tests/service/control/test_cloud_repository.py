@@ -4,15 +4,16 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from interlock.control.cloud_repository import CloudRepository
+from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.polling import DiskRepository, Look
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.cloud.budget import Budget
 from interlock.repository.cloud.root import CloudRoot
+from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from tests.support.control import HandClock
-from tests.support.object_stores import FakeStore
+from tests.support.object_stores import NOW, FakeStore
 from tests.support.wire import eventually
 
 URL = "s3://bucket/models"
@@ -23,7 +24,7 @@ A, B, LOCAL = ModelName("a"), ModelName("b"), ModelName("local")
 class World:
     """A folder and an object store, each with models of its own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, settle_s: float = 0.0) -> None:
         self.local = place / "local"
         (self.local / "local" / "1").mkdir(parents=True)
         (self.local / "local" / "config.pbtxt").write_bytes(CONFIG)
@@ -31,17 +32,29 @@ class World:
             {f"{name}/{path}": content for name in "ab" for path, content in FILES.items()}
         )
         (place / "mirror").mkdir()
+        self.clock = HandClock()
         self.root = CloudRoot(
             URL,
             place / "mirror",
             open_store=lambda: self.store,
             budget=Budget(place),
-            clock=HandClock(),
+            clock=self.clock,
+            settle_s=settle_s,
+            now=lambda: NOW,
         )
+        self.pauses: list[float] = []
         self.repository = CloudRepository(
             DiskRepository([self.local, self.root.directory], scratch=Scratch(place)),
             [self.root],
+            patience_s=2 * settle_s,
+            clock=self.clock,
+            pause=self._pause,
         )
+
+    def _pause(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        self.clock.now += seconds
+        return False
 
 
 FILES = {"config.pbtxt": CONFIG, "1/model": b"1"}
@@ -160,6 +173,53 @@ def test_who_wants_to_know_what_there_is_has_everything_mirrored_once(world: Wor
         world.repository.poll(A)  # a second time: somebody asks for it
 
 
+def test_what_is_being_uploaded_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path, settle_s=2.0)
+    world.store.put("b/2/model", b"half", age_s=0.5)
+
+    assert set(world.repository.snapshot().models) == {"a", "b", "local"}
+
+    assert world.pauses == [1.5]
+    assert not world.repository.snapshot().problems
+    assert [candidate.version for candidate in world.repository.poll(B).candidates] == [2]
+
+
+def test_what_never_lies_still_at_the_start_is_tried_as_it_is(tmp_path: Path) -> None:
+    world = World(tmp_path, settle_s=2.0)
+    pause = world._pause
+
+    def upload(seconds: float) -> bool:
+        world.store.put("b/2/model", str(world.clock()).encode(), age_s=0.0)
+        world.store.put("c/1/model", str(world.clock()).encode(), age_s=0.0)
+        return pause(seconds)
+
+    world.repository._pause = upload
+    world.store.put("b/2/model", b"0", age_s=0.0)
+
+    snapshot = world.repository.snapshot()
+
+    assert sum(world.pauses) == 4.0
+    assert set(snapshot.models) == {"a", "b", "local"}
+    assert set(snapshot.problems) == {"b", "c"}  # which the mode asks for all the same
+    assert [candidate.version for candidate in world.repository.poll(B).candidates] == [2]
+
+
+def test_a_server_that_stops_waits_for_no_upload(tmp_path: Path) -> None:
+    world = World(tmp_path, settle_s=2.0)
+    world.repository._pause = lambda _: True
+    world.store.put("b/2/model", b"half", age_s=0.0)
+
+    assert set(world.repository.snapshot().problems) == {"b"}
+
+
+def test_models_in_mirrors_are_not_given_time_to_lie_still(world: World) -> None:
+    world.repository.poll(A)
+    scanner = Scanner([world.local, world.root.directory])
+    assert set(scanner.scan().models) == {"a", "local"}
+
+    assert set(WithoutMirrors(scanner, {world.root.directory}).scan().models) == {"local"}
+
+
 def test_what_could_not_be_fetched_with_everything_is_tried_again(world: World) -> None:
     world.store.alter = lambda piece: piece[:-1]
     problems = world.repository.snapshot().problems
@@ -199,7 +259,14 @@ def test_with_namespacing_both_models_of_a_name_are_mirrored_for_a_qualified_nam
             )
         )
     disk = DiskRepository([root.directory for root in roots], namespacing=True)
-    repository = CloudRepository(disk, roots, namespacing=True)
+    repository = CloudRepository(
+        disk,
+        roots,
+        patience_s=0.0,
+        clock=HandClock(),
+        pause=lambda _: False,
+        namespacing=True,
+    )
 
     polled = repository.poll(ModelName("us.models::a"))
 

@@ -56,12 +56,14 @@ class Synced:
 
     `problems` says why something could not be looked at or fetched, by model name, and by
     URL for the repository. `unknown` are the models that are as they were last seen for
-    that reason. `next_look` (monotonic) is when another look will tell more though nothing
-    changes.
+    that reason. `moving` are those of which not everything was taken, because it has not lain
+    still, or does not while it is fetched. `next_look` (monotonic) is when another look will
+    tell more though nothing changes; it may be over.
     """
 
     problems: Mapping[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()
     is_changed: bool = False
     next_look: float | None = None
 
@@ -153,13 +155,13 @@ class CloudRoot:
         )
         changes = self._changes(arrangement, listed.odd)
         self._bring_all(store, changes, outcome)
-        now = self._clock()
-        next_look = self._stillness.next_look(now)
+        next_look = self._stillness.next_look()
         if outcome.moved:
-            next_look = now + self._stillness.settle_s
+            next_look = self._clock() + self._stillness.settle_s
         return Synced(
             outcome.problems,
             self.mirrored & outcome.problems.keys(),
+            self._stillness.models.union(outcome.moved),
             is_changed=bool(outcome.changed),
             next_look=next_look,
         )

@@ -25,6 +25,7 @@ class Stillness:
 
     settle_s: float
     _moving: dict[Unit, _Seen] = field(default_factory=dict)
+    _still: frozenset[Unit] = frozenset()
 
     def look(
         self,
@@ -50,9 +51,15 @@ class Stillness:
             moving[unit] = _Seen(files, since)
         # What is still may fail to be fetched, and does not have to wait again then.
         self._moving = moving
-        return frozenset(still)
+        self._still = frozenset(still)
+        return self._still
 
-    def next_look(self, now: float) -> float | None:
+    @property
+    def models(self) -> frozenset[str]:
+        """The models of which something was not still."""
+        return frozenset(unit.model for unit in self._moving.keys() - self._still)
+
+    def next_look(self) -> float | None:
         """Return when (monotonic) the next of those that were not still can be."""
-        times = [seen.since + self.settle_s for seen in self._moving.values()]
-        return min((time for time in times if time > now), default=None)
+        moving = self._moving.keys() - self._still
+        return min((self._moving[unit].since + self.settle_s for unit in moving), default=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from interlock.repository.cloud.budget import Budget
+from interlock.repository.cloud.objects import RemoteObject
 from interlock.repository.cloud.root import CloudError, CloudRoot, Synced, always_used
 from interlock.repository.cloud.store import StoreError
 from tests.support.control import HandClock
@@ -165,7 +166,7 @@ def test_a_change_waits_for_the_settle_time(tmp_path: Path) -> None:
     world.root.sync()
     world.store.put("a/2/model", b"half", age_s=0.0)
 
-    assert world.root.sync() == Synced(next_look=world.clock() + 2.0)
+    assert world.root.sync() == Synced(moving=frozenset("a"), next_look=world.clock() + 2.0)
     world.clock.now += 2.0
     world.store.put("a/2/data", b"rest", age_s=0.0)
     assert not world.root.sync().is_changed
@@ -182,6 +183,21 @@ def test_what_was_put_there_just_before_the_start_waits_too(tmp_path: Path) -> N
 
     assert world.root.sync().next_look == world.clock() + 1.5
     assert world.files() == FILES
+
+
+def test_what_lies_still_by_the_end_of_a_long_fetch_is_not_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path, settle_s=2.0)
+    world.store.put("a/2/model", b"young", age_s=0.5)
+    began = world.clock()
+
+    def take_long(_: RemoteObject) -> None:
+        world.clock.now = began + 3600.0
+
+    world.store.before_read = take_long
+
+    assert world.root.sync().next_look == began + 1.5
+    world.root.sync()
+    assert world.files()["a/2/model"] == b"young"
 
 
 def test_one_model_alone_is_fetched_when_it_is_asked_for(world: World) -> None:

@@ -15,10 +15,12 @@ def test_a_change_is_taken_when_it_has_been_listed_for_the_settle_time() -> None
     stillness = Stillness(settle_s=2.0)
 
     assert not stillness.look({UNIT: files(b"a")}, 10.0)
-    assert stillness.next_look(10.0) == 12.0
+    assert stillness.next_look() == 12.0
+    assert stillness.models == {"m"}
     assert not stillness.look({UNIT: files(b"a")}, 11.9)
     assert stillness.look({UNIT: files(b"a")}, 12.0) == {UNIT}
-    assert stillness.next_look(12.0) is None
+    assert stillness.next_look() is None
+    assert not stillness.models
 
 
 def test_what_changes_again_waits_again() -> None:
@@ -58,7 +60,7 @@ def test_what_has_lain_there_for_long_is_taken_at_once() -> None:
     seen = {old: files(b"a"), young: files(b"b")}
 
     assert stillness.look(seen, 10.0, ages_s={old: 60.0, young: 0.5}) == {old}
-    assert stillness.next_look(10.0) == 11.5
+    assert stillness.next_look() == 11.5
 
 
 def test_what_comes_from_the_future_waits_no_longer_than_anything_else() -> None:
