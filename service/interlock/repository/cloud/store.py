@@ -28,6 +28,10 @@ _RETRY_S: Final = 30
 _AFTER_ODD_KEYS: Final = "0"
 """Sorts behind the keys that begin with a slash or a dot, in front of letters and digits."""
 _QUERY: Final = re.compile(r"\?\S*")
+_ATTEMPTS: Final = re.compile(
+    r" in [0-9.]+\S*s(?:, after \d+ retries)?(?:, max_retries: \d+)?(?:, retry_timeout: \S+)?(?= -)"
+)
+"""How long it took, which would make two texts of one problem."""
 _ANSWER: Final = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 _MAX_TEXT: Final = 300
 
@@ -192,7 +196,8 @@ def _text_of(error: Exception) -> str:
     if answer is not None:
         return f"{answer[1]}: {answer[2]}"[:_MAX_TEXT]
     lines = text.partition("\n\nDebug source:")[0].split()
-    return _QUERY.sub("", " ".join(lines))[:_MAX_TEXT] or type(error).__name__
+    line = _ATTEMPTS.sub("", _QUERY.sub("", " ".join(lines)))
+    return line[:_MAX_TEXT] or type(error).__name__
 
 
 _memory_lock: Final = threading.Lock()
