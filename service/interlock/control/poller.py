@@ -195,6 +195,8 @@ class Poller:
 
     def _ended(self, model: ModelName, outcome: "Future[None]") -> None:
         self._settled.put(model)
+        with self._news:
+            self._news.notify()
         if isinstance(outcome.exception(), LoadMovedError):
             self._overtaken.put(model)
             self.hint()
@@ -210,6 +212,9 @@ class Poller:
         with contextlib.suppress(Empty):
             while True:
                 self._changes.ask_again(self._overtaken.get_nowait(), self._clock())
+        self._take_in_settled()
+
+    def _take_in_settled(self) -> None:
         with contextlib.suppress(Empty):
             while True:
                 self._ask_for_digests(self._settled.get_nowait())
@@ -272,11 +277,20 @@ class Poller:
             self._news.wait_for(lambda: self._is_closing, min(seconds, self._pace.interval_s))
 
     def _wait(self, due: float) -> None:
-        with self._news:
-            self._news.wait_for(
-                lambda: self._is_hinted or self._is_closing, max(0.0, due - self._clock())
-            )
-            self._is_hinted = False
+        """Wait until it is time to scan. What is loaded meanwhile is not left unread till then.
+
+        Until its digest has been made, a file that is touched counts as changed.
+        """
+        while True:
+            with self._news:
+                self._news.wait_for(self._has_news, max(0.0, due - self._clock()))
+                if self._is_hinted or self._is_closing or self._settled.empty():
+                    self._is_hinted = False
+                    return
+            self._take_in_settled()
+
+    def _has_news(self) -> bool:
+        return self._is_hinted or self._is_closing or not self._settled.empty()
 
 
 def _is_root(place: str) -> bool:

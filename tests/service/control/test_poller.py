@@ -1,8 +1,10 @@
 """What is asked for as a repository changes, tick by tick."""
 
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 import pytest
@@ -380,6 +382,40 @@ def test_its_thread_ticks_on_hints_and_ends(world: Ticking) -> None:
     world.poller.close()
     thread.join(30)
 
+    assert not thread.is_alive()
+
+
+def test_what_has_been_loaded_is_read_before_the_next_scan(world: Ticking) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.scans = 0
+            self._scanner = Scanner([world.root])
+
+        def scan(self) -> Scan:
+            self.scans += 1
+            return self._scanner.scan()
+
+    world.write("1/model.onnx")
+    scanner, asked, wished = Counting(), threading.Event(), SimpleQueue[ModelWish]()
+    poller = Poller(
+        scanner=scanner,
+        stager=world.poller._stager,
+        repository=world.repository,
+        hand_over=wished.put,
+        first_loads=FirstLoads(),
+        board=world.board,
+        pace=Pace(60.0, patience_s=60.0),
+        clock=world.clock,
+        background=lambda _task: asked.set(),
+        urgent=world.urgent.append,
+    )
+    thread = spawn("poller under test", poller.run)
+    wished.get(timeout=30).outcome.set_result(None)
+
+    assert asked.wait(30)
+    assert scanner.scans == 1
+    poller.close()
+    thread.join(30)
     assert not thread.is_alive()
 
 

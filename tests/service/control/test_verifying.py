@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.control.verifying import FilesMovedError, VerifyingLoader
+from interlock.control.verifying import FilesMovedError, VerifyingLoader, staged_already
 from interlock.domain.config import ModelConfig
-from interlock.domain.errors import InternalError
+from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.repository.fingerprint import Fingerprint
 from interlock.serving.load_job import LoadJob, LoadPhase
 from tests.support.control import FakeLoader, key
@@ -30,7 +30,7 @@ def ignore(_phase: LoadPhase) -> None:
 
 
 def loader(inside: FakeLoader, *found: str) -> VerifyingLoader:
-    return VerifyingLoader(inside, Looks(list(found)))
+    return VerifyingLoader(inside, Looks(list(found)), staged_already)
 
 
 def test_hands_on_what_lay_still() -> None:
@@ -70,10 +70,29 @@ def test_a_directory_that_cannot_be_read_has_moved() -> None:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(FilesMovedError, match="Permission denied"):
-        VerifyingLoader(FakeLoader(), look).load(JOB, ignore)
+        VerifyingLoader(FakeLoader(), look, staged_already).load(JOB, ignore)
 
 
 def test_what_has_no_fingerprint_is_not_looked_at() -> None:
     inside = FakeLoader()
     loader(inside).load(replace(JOB, fingerprint=""), ignore)
     assert inside.loaded == [JOB.key]
+
+
+def test_loads_nothing_that_is_not_what_its_manifest_says() -> None:
+    inside = FakeLoader()
+
+    def disobeyed(_directory: Path, version: int) -> None:
+        raise InvalidRequestError(f"version {version} is not what manifest.json says")
+
+    with pytest.raises(InvalidRequestError, match="version 1 is not what"):
+        VerifyingLoader(inside, Looks(["a", "a"]), disobeyed).load(JOB, ignore)
+    assert inside.loaded == []
+
+
+def test_files_that_move_while_they_are_compared_are_not_held_against_the_content() -> None:
+    def disobeyed(_directory: Path, _version: int) -> None:
+        raise InvalidRequestError("1 of 2 files")
+
+    with pytest.raises(FilesMovedError):
+        VerifyingLoader(FakeLoader(), Looks(["a", "b"]), disobeyed).load(JOB, ignore)
