@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -151,7 +151,11 @@ class Poller:
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
         orders = self._changes.decide(
-            staging, duplicates=scan.duplicates, is_same=self._contents.is_same, now=now
+            staging,
+            duplicates=scan.duplicates,
+            versionless=self._stager.versionless,
+            is_same=self._contents.is_same,
+            now=now,
         )
         self._board.show(_texts(staging), now)
         for order in orders:
@@ -170,8 +174,12 @@ class Poller:
             return
         found = order.found
         wish = wish_of(model, lambda: self._repository.poll_staged(model, found), alone=True)
-        if isinstance(wish, Trouble) and isinstance(wish.error, UnavailableError):
-            self._overtaken.put(model)
+        if isinstance(wish, Trouble):
+            if isinstance(wish.error, UnavailableError):
+                self._overtaken.put(model)
+            if not found:
+                # To make a directory is not to say that the server cannot do its work.
+                wish = replace(wish, unready=False)
         if self._first_until is not None:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))
