@@ -1,7 +1,8 @@
 """Decide what to ask for when the repositories have changed: what is staged in, orders out.
 
 A version that is complete is asked for; one that is not yet counts as what it was when it
-last was. What cannot be looked at has not changed. Nothing here looks at a disk or a clock.
+last was. What cannot be looked at has not changed. Of a model without any version it is said
+once that it has none. Nothing here looks at a disk or a clock.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,9 +11,11 @@ from typing import Final
 
 from interlock.control.wishes import Candidate
 from interlock.domain.ids import ModelName, Version
+from interlock.repository.scan import FoundModel
 from interlock.repository.stager import StagedVersion
 from interlock.repository.staging import Complete, Staging
 
+NONE: Final[Mapping[str, FoundModel]] = {}
 AGAIN_S: Final = 2.0
 MAX_AGAIN_S: Final = 600.0
 
@@ -39,10 +42,14 @@ IsSame = Callable[[StagedVersion, str, str], bool | None]
 
 @dataclass(slots=True)
 class _Model:
-    """`found` is what counts as there, `asked` what was asked for last."""
+    """`found` is what counts as there, `asked` what was asked for last.
+
+    `bare` is what it was when it was asked for without a version.
+    """
 
     found: Mapping[int, Candidate] = field(default_factory=dict)
     asked: Mapping[int, Candidate] | None = None
+    bare: FoundModel | None = None
     is_duplicate: bool = False
     again_at: float | None = None
     again_s: float = AGAIN_S
@@ -60,6 +67,7 @@ class Changes:
         *,
         duplicates: Collection[str] = (),
         named: Collection[str] = (),
+        versionless: Mapping[str, FoundModel] = NONE,
         is_same: IsSame,
         now: float,
     ) -> tuple[Order, ...]:
@@ -68,14 +76,21 @@ class Changes:
         for key, one in staging.items():
             by_model.setdefault(key.model, {})[key.version] = one
         orders: list[Order] = []
-        for name in sorted({*by_model, *self._models, *duplicates}):
+        for name in sorted({*by_model, *self._models, *duplicates, *versionless}):
             model = self._models.setdefault(name, _Model())
             if name in duplicates:
                 orders += _of_duplicate(name, model, is_named=name in named)
             else:
-                is_named = name in named
-                orders += _of(name, model, by_model.get(name, {}), is_same, now, is_named=is_named)
-            if not model.found and not model.is_duplicate:
+                staged, is_named = by_model.get(name, {}), name in named
+                orders += _of(name, model, staged, is_same, now, is_named=is_named)
+                orders += _of_bare(
+                    name,
+                    model,
+                    versionless.get(name),
+                    is_due=is_named or _is_due(model, now),
+                    is_gone=not staged,
+                )
+            if not model.found and not model.is_duplicate and model.bare is None:
                 del self._models[name]
         return tuple(orders)
 
@@ -137,6 +152,24 @@ def _of(
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)
+
+
+def _of_bare(
+    name: str, model: _Model, bare: FoundModel | None, *, is_due: bool, is_gone: bool
+) -> Iterator[Order]:
+    """The poll says that there is no version; whoever has gone has no such trouble any more."""
+    if model.found:
+        model.bare = None
+        return
+    if is_due:
+        model.again_at = None
+    if bare is not None:
+        if is_due or bare != model.bare:
+            yield Look(ModelName(name), {})
+        model.bare = bare
+    elif is_gone and model.bare is not None:
+        model.bare = None
+        yield Remove(ModelName(name))
 
 
 def _candidate(

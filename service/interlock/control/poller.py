@@ -6,11 +6,12 @@ in another thread, of low priority.
 """
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -108,7 +109,8 @@ class Poller:
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
-        self._first_until: float | None = clock() + pace.patience_s
+        # Counted from the end of the first scan, which may have had to wait for a mirror.
+        self._first_until: float | None = math.inf
         first_loads.begin(_FIRST_LOOK)
 
     def start(self, on_death: OnDeath | None = None) -> None:
@@ -169,11 +171,14 @@ class Poller:
         staging = self._stager.look(scan)
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
+        if self._first_until == math.inf:
+            self._first_until = now + self._pace.patience_s
         named = self._requests.at_rest(staging)
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
             named=named,
+            versionless=self._stager.versionless,
             is_same=self._contents.is_same,
             now=now,
         )
@@ -204,8 +209,12 @@ class Poller:
             follows=not requests,
         )
         tell(requests, wish.outcome)
-        if isinstance(wish, Trouble) and isinstance(wish.error, UnavailableError):
-            self._overtaken.put(model)
+        if isinstance(wish, Trouble):
+            if isinstance(wish.error, UnavailableError):
+                self._overtaken.put(model)
+            if not found:
+                # To make a directory is not to say that the server cannot do its work.
+                wish = replace(wish, unready=False)
         if self._first_until is not None:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))

@@ -1,7 +1,12 @@
 """What is asked for when the repositories have changed."""
 
+from pathlib import Path
+
 from interlock.control.changes import Changes, IsSame, Look, Order, Remove
 from interlock.domain.ids import ModelName
+from interlock.repository.fingerprint import Fingerprint
+from interlock.repository.listing import FILE, Entry
+from interlock.repository.scan import FoundModel
 from interlock.repository.stager import StagedVersion
 from interlock.repository.staging import Complete, Leaving, Settling, Staging
 
@@ -12,13 +17,27 @@ def decide(
     same: bool | None = False,
     duplicates: tuple[str, ...] = (),
     named: tuple[str, ...] = (),
+    bare: FoundModel | None = None,
     now: float = 0.0,
     **versions: Staging,
 ) -> tuple[Order, ...]:
     """Versions are named `v1`, `v2`, and belong to the model `m`."""
     is_same: IsSame = lambda _version, _before, _after: same  # noqa: E731 - for this call only
     staging = {StagedVersion("m", int(name[1:])): one for name, one in versions.items()}
-    return changes.decide(staging, duplicates=duplicates, named=named, is_same=is_same, now=now)
+    versionless = {} if bare is None else {"m": bare}
+    return changes.decide(
+        staging,
+        duplicates=duplicates,
+        named=named,
+        versionless=versionless,
+        is_same=is_same,
+        now=now,
+    )
+
+
+def without_versions(*files: str) -> FoundModel:
+    entries = tuple(Entry(file, FILE, 1, 1, 1, 1, 1) for file in files)
+    return FoundModel("m", Path("m"), entries, Fingerprint({}, ""), {}, None)
 
 
 def asked(orders: tuple[Order, ...]) -> dict[int, tuple[str, str]]:
@@ -101,5 +120,40 @@ def test_a_duplicate_that_is_named_is_polled_again() -> None:
     assert decide(changes, duplicates=("m",), named=("m",)) == (Look(ModelName("m"), {}),)
 
 
+def test_a_model_without_versions_that_is_named_is_polled_again() -> None:
+    changes, bare = Changes(), without_versions()
+    decide(changes, bare=bare)
+
+    assert decide(changes, bare=bare, named=("m",)) == (Look(ModelName("m"), {}),)
+    assert decide(changes, bare=bare) == ()
+
+
 def test_a_name_of_which_there_is_nothing_is_not_asked_for() -> None:
     assert decide(Changes(), v1=Settling(1.0), named=("m",)) == ()
+
+
+def test_a_model_without_versions_is_asked_for_once_for_what_it_is() -> None:
+    changes = Changes()
+    bare, other = without_versions("config.pbtxt"), without_versions("config.pbtxt", "readme")
+    assert asked(decide(changes, bare=bare)) == {}
+    assert decide(changes, bare=bare) == ()
+    assert asked(decide(changes, bare=other)) == {}
+    assert decide(changes) == (Remove(ModelName("m")),)
+    assert decide(changes) == ()
+
+
+def test_a_version_that_comes_ends_the_trouble_that_there_was_none() -> None:
+    changes = Changes()
+    decide(changes, bare=without_versions())
+    assert decide(changes, v1=Settling(1.0)) == ()
+    assert asked(decide(changes, v1=Complete("a"))) == {1: ("a", "a")}
+    assert decide(changes) == (Remove(ModelName("m")),)
+
+
+def test_a_model_without_versions_that_could_not_be_read_is_asked_for_again() -> None:
+    changes, bare = Changes(), without_versions()
+    decide(changes, bare=bare)
+    changes.ask_again("m", 10.0)
+    assert decide(changes, bare=bare, now=11.0) == ()
+    assert asked(decide(changes, bare=bare, now=12.0)) == {}
+    assert changes.next_look() is None
