@@ -112,7 +112,8 @@ def _describe(arguments: argparse.Namespace, client: Client) -> int:
     for name, value in facts:
         write(f"{name}: {value}")
     write("")
-    head = ("VERSION", "ON DISK", "SELECTED", "PHASE", "GENERATION", "SINCE", "REQUESTS", "REASON")
+    known = ("PHASE", "GENERATION", "SINCE", "INSTANCES", "REQUESTS", "REASON")
+    head = ("VERSION", "ON DISK", "SELECTED", *known)
     write(table(head, (row for version in description.versions for row in _version_rows(version))))
     return DONE
 
@@ -120,7 +121,7 @@ def _describe(arguments: argparse.Namespace, client: Client) -> int:
 def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
     facts = (version.version, _yes_no(version.on_disk), _yes_no(version.selected))
     if not version.generations:
-        yield (*facts, "-", "-", "-", "-", one_line(version.why_not_ready))
+        yield (*facts, "-", "-", "-", "-", "-", one_line(version.why_not_ready))
     for generation in version.generations:
         state = generation.state
         yield (
@@ -128,6 +129,7 @@ def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
             state.phase,
             str(state.generation),
             state.since or "-",
+            str(generation.instances or "-"),
             str(generation.leases),
             one_line(state.reason),
         )

@@ -57,11 +57,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One content of a version, with how many requests are inside it."""
+    """One content of a version: so many requests are inside it, so many instances take them."""
 
     state: VersionState
     leases: int
     fingerprint: str
+    instances: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """What a load would do to one content of a version: keep, load or unload it."""
+    """What a load would do to one content of a version: keep, adjust, load or unload it."""
 
     version: str
     generation: int
@@ -143,7 +144,7 @@ def _version(message: pb.DescribeResponse.Version) -> Version:
         message.selected,
         message.why_not_ready,
         tuple(
-            Generation(_state(one.state), one.leases, one.fingerprint)
+            Generation(_state(one.state), one.leases, one.fingerprint, one.instances)
             for one in message.generations
         ),
     )

@@ -36,6 +36,17 @@ Order = Look | Remove
 IsSame = Callable[[StagedVersion, str, str], bool | None]
 """Whether two fingerprints of a version stand for the same content; `None`: not known yet."""
 
+BodyOf = Callable[[StagedVersion, Candidate | None, str], str | None]
+"""What a fingerprint stands for but for the configuration, after what was there before.
+
+`None`: not known yet.
+"""
+
+
+def unknown_body(_version: StagedVersion, _before: Candidate | None, _after: str) -> str:
+    """Return that nothing is known of it."""
+    return ""
+
 
 @dataclass(slots=True)
 class _Model:
@@ -60,6 +71,7 @@ class Changes:
         *,
         duplicates: Collection[str] = (),
         is_same: IsSame,
+        body_of: BodyOf = unknown_body,
         now: float,
     ) -> tuple[Order, ...]:
         """Return what to do, by the name of the model."""
@@ -72,7 +84,7 @@ class Changes:
             if name in duplicates:
                 orders += _of_duplicate(name, model)
             else:
-                orders += _of(name, model, by_model.get(name, {}), is_same, now)
+                orders += _of(name, model, by_model.get(name, {}), _Sight(is_same, body_of), now)
             if not model.found and not model.is_duplicate:
                 del self._models[name]
         return tuple(orders)
@@ -95,6 +107,14 @@ class Changes:
         return set() if known is None else {one.observed for one in known.found.values()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How what differs is compared."""
+
+    is_same: IsSame
+    body_of: BodyOf
+
+
 def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
     """What serves goes on; the poll says what is wrong."""
     if not model.is_duplicate:
@@ -103,13 +123,13 @@ def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
 
 
 def _of(
-    name: str, model: _Model, staging: Mapping[int, Staging], is_same: IsSame, now: float
+    name: str, model: _Model, staging: Mapping[int, Staging], sight: _Sight, now: float
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
     found = {
         version: candidate
         for version, one in sorted(staging.items())
-        if (candidate := _candidate(StagedVersion(name, version), one, model, is_same))
+        if (candidate := _candidate(StagedVersion(name, version), one, model, sight))
     }
     before, model.found = model.found, found
     if not found:
@@ -126,7 +146,7 @@ def _of(
 
 
 def _candidate(
-    key: StagedVersion, staging: Staging, model: _Model, is_same: IsSame
+    key: StagedVersion, staging: Staging, model: _Model, sight: _Sight
 ) -> Candidate | None:
     before = model.found.get(key.version)
     if not isinstance(staging, Complete):
@@ -135,12 +155,19 @@ def _candidate(
     if before is not None:
         if before.observed == seen:
             return before
-        same = is_same(key, before.observed, seen)
+        same = sight.is_same(key, before.observed, seen)
         if same is None:
             return before
         if same:
-            return Candidate(before.version, before.fingerprint, seen)
-    return Candidate(Version(key.version), seen, seen)
+            return Candidate(before.version, before.fingerprint, seen, before.body)
+    return _changed(key, before, seen, sight)
+
+
+def _changed(
+    key: StagedVersion, before: Candidate | None, seen: str, sight: _Sight
+) -> Candidate | None:
+    body = sight.body_of(key, before, seen)
+    return before if body is None else Candidate(Version(key.version), seen, seen, body)
 
 
 def _identities(found: Mapping[int, Candidate] | None) -> Mapping[int, str] | None:

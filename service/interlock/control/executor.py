@@ -19,11 +19,14 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    UpdateFailed,
+    UpdatePrepared,
 )
 from interlock.control.workers import Workers
-from interlock.domain.errors import InternalError, ServiceError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.runtime.threads import spawn
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 
@@ -52,6 +55,19 @@ class Loader(Protocol):
         """Give back what a version holds. Called once, when no lease is left."""
         ...
 
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        """Build the instances that a version that serves is to have; may take minutes.
+
+        Raise ServiceError and leave all as it was.
+        """
+        ...
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        """Close what an update has left over. Called once for each."""
+        ...
+
 
 class Executor(Protocol):
     """What the manager starts. Nothing here blocks; each call ends in its report."""
@@ -68,8 +84,16 @@ class Executor(Protocol):
         """Take apart what nobody ever entered: Unloaded."""
         ...
 
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        """Build other instances for a version that serves: UpdatePrepared, or UpdateFailed."""
+        ...
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        """Close what an update that was applied, or never will be, has left over."""
+        ...
+
     def drop_waiting(self) -> None:
-        """Give up the loads that have not begun: LoadDropped for each."""
+        """Give up the loads that have not begun: LoadDropped for each, or UpdateFailed."""
         ...
 
 
@@ -125,6 +149,16 @@ class ThreadExecutor:
         unload = partial(self._unload, key, served)
         self._unloads.submit(unload, dropped=unload)
 
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        stopping = UpdateFailed(job, UnavailableError("Server is stopping"))
+        self._loads.submit(
+            partial(self._adjust, job, served), dropped=partial(self._report, stopping)
+        )
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        close = partial(self._loader.close_update, update)
+        self._unloads.submit(close, dropped=close)
+
     def drop_waiting(self) -> None:
         self._ending = True
         self._loads.drop_waiting()
@@ -154,6 +188,18 @@ class ThreadExecutor:
             log.exception("load failed unexpectedly", model=job.key.model, version=job.key.version)
             return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
 
+    def _adjust(self, job: LoadJob, served: ServedModel) -> None:
+        try:
+            self._report(
+                UpdatePrepared(job, self._loader.prepare_update(served, job, _tell_nobody))
+            )
+        except ServiceError as error:
+            self._report(UpdateFailed(job, error))
+        except BaseException as error:  # a model's code may raise anything, SystemExit too
+            log.exception("update failed", model=job.key.model, version=job.key.version)
+            reason = InternalError(f"{type(error).__name__}: {error}")
+            self._report(UpdateFailed(job, reason))
+
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
         while not served.leases.wait_empty(_DRAIN_NOTICE_S):
             log.warning(
@@ -175,3 +221,7 @@ class ThreadExecutor:
         except Exception:
             log.exception("unload failed", model=key.model, version=key.version)
         self._report(Unloaded(key))
+
+
+def _tell_nobody(_phase: LoadPhase) -> None:
+    """A version that serves has no other phase meanwhile."""

@@ -153,7 +153,9 @@ def _versions(view: ModelView, on_disk: _OnDisk) -> Iterator[VersionDescription]
 
 def _described(generation: GenerationView) -> GenerationDescription:
     leases = 0 if generation.leases is None else generation.leases.count
-    return GenerationDescription(generation.state, generation.fingerprint, leases)
+    return GenerationDescription(
+        generation.state, generation.fingerprint, leases, generation.instances
+    )
 
 
 def _why_not_ready(generations: Sequence[GenerationView]) -> str:

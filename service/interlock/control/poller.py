@@ -141,7 +141,11 @@ class Poller:
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
         orders = self._changes.decide(
-            staging, duplicates=scan.duplicates, is_same=self._contents.is_same, now=now
+            staging,
+            duplicates=scan.duplicates,
+            is_same=self._contents.is_same,
+            body_of=self._contents.body_of,
+            now=now,
         )
         self._board.show(_texts(staging))
         for order in orders:

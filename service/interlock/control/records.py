@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from interlock.control.adjusting import Adjustment, Stage, can_adjust
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lifecycle import (
     ON_THE_WAY,
@@ -23,6 +24,7 @@ from interlock.control.lifecycle import (
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry
@@ -41,7 +43,8 @@ class Record:
     `served` is set from the moment it has been built until it has been unloaded. `reason`
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
-    nothing of their content.
+    nothing of their content. `body` stands for the files but for the configuration;
+    `adjustment` is what is to become of the instances of what serves, or failed to.
     """
 
     job: LoadJob
@@ -52,6 +55,8 @@ class Record:
     served: ServedModel | None = None
     last_move: Transition | None = None
     moved: bool = False
+    body: str = ""
+    adjustment: Adjustment | None = None
 
     @property
     def key(self) -> GenerationKey:
@@ -87,7 +92,24 @@ class Record:
             ),
             self.fingerprint,
             None if self.served is None else self.served.leases,
+            instances=0 if self.served is None else self.served.instances.count,
+            body=self.body,
+            config=self.job.config,
         )
+
+    def become(self, job: LoadJob, fingerprint: str, origin: str) -> None:
+        """Stand for other files that come to the same, but perhaps for its instances."""
+        self.job, self.fingerprint, self.origin = job, fingerprint, origin
+        self.adjustment = None
+
+    def adjusted(self) -> str:
+        """Let what was prepared take over; return what has changed, in a few words."""
+        made = self.adjustment
+        if made is None or made.update is None:
+            raise LookupError(f"nothing is prepared for {self.key}")
+        self.served = made.update.apply()
+        self.become(made.job, made.fingerprint, made.origin)
+        return made.update.summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +137,7 @@ class Unit:
     leaving: list[Leaving] = field(default_factory=list)
     alone: bool = False
     polled: Polled | None = None
+    given_up: list[InstanceUpdate] = field(default_factory=list)
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -122,6 +145,15 @@ class Unit:
     def actual(self) -> dict[GenerationKey, Phase]:
         """Return the phases as the planner takes them: see `Record.planned_phase`."""
         return {key: record.planned_phase for key, record in self.records.items()}
+
+    @property
+    def adjusting(self) -> dict[GenerationKey, Stage]:
+        """Return which of what serves is to get other instances, and how far that is."""
+        return {
+            key: record.adjustment.stage
+            for key, record in self.records.items()
+            if record.phase is Phase.READY and record.adjustment is not None
+        }
 
     @property
     def is_over(self) -> bool:
@@ -145,10 +177,22 @@ class Unit:
             if self.records[key].phase is Phase.FAILED
         ]
 
+    def unchanged(self) -> list[tuple[Version, str]]:
+        """Return which of the aspired versions serve as before, and why."""
+        return [
+            (key.version, adjustment.reason)
+            for key in sorted(self.aspired)
+            if (adjustment := self.records[key].adjustment) and adjustment.reason
+        ]
+
     @property
     def has_moved(self) -> bool:
         """Whether files changed under the load of an aspired version."""
-        return any(self.records[key].moved for key in self.aspired)
+        records = [self.records[key] for key in self.aspired]
+        return any(
+            record.moved or (record.adjustment is not None and record.adjustment.moved)
+            for record in records
+        )
 
     def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
@@ -260,8 +304,40 @@ class Unit:
             if record.fingerprint == candidate.fingerprint and (
                 record.phase in KEPT or self._is_quarantined(record)
             ):
+                self._let_be(record)
+                return record.key
+        return self._changed_in_place(candidate)
+
+    def _changed_in_place(self, candidate: Candidate) -> GenerationKey | None:
+        """Return what serves where that can become what is asked for; ask for it."""
+        polled = self.polled
+        for record in self._generations_of(candidate.version):
+            if (
+                polled is not None
+                and record.phase is Phase.READY
+                and can_adjust(record.body, record.job.config, candidate, polled)
+            ):
+                self._adjust(record, candidate, polled)
                 return record.key
         return None
+
+    def _adjust(self, record: Record, candidate: Candidate, polled: Polled) -> None:
+        going_on = record.adjustment
+        if going_on is not None and going_on.goes_on_for(candidate, alone=self.alone):
+            return
+        self._let_be(record)
+        job = LoadJob(record.key, polled.config, polled.directory, candidate.observed)
+        self._directories.add(polled.directory)
+        if polled.config == record.job.config:
+            record.become(job, candidate.fingerprint, polled.origin)
+        else:
+            record.adjustment = Adjustment(job, candidate.fingerprint, polled.origin)
+
+    def _let_be(self, record: Record) -> None:
+        """Leave the instances as they are, whatever was asked for before."""
+        if record.adjustment is not None and record.adjustment.update is not None:
+            self.given_up.append(record.adjustment.update)
+        record.adjustment = None
 
     def _is_quarantined(self, record: Record) -> bool:
         return self.alone and record.phase is Phase.FAILED and not record.moved
@@ -283,6 +359,7 @@ class Unit:
             ),
             candidate.fingerprint,
             polled.origin,
+            body=candidate.body,
         )
         return key
 
@@ -302,6 +379,8 @@ class Unit:
         """Return the reason in the index; what serves says why its successor does not."""
         if record.phase is not Phase.READY:
             return record.reason
+        if record.adjustment is not None and record.adjustment.reason:
+            return record.adjustment.reason
         newest = self._generations_of(record.key.version)[0]
         if newest.phase is Phase.FAILED:
             return newest.reason

@@ -9,11 +9,12 @@ from interlock.domain.transition import VersionState
 
 @dataclass(frozen=True, slots=True)
 class GenerationDescription:
-    """One content of a version; `leases` is how many requests are inside."""
+    """One content of a version: requests inside it are `leases`, `instances` take them."""
 
     state: VersionState
     fingerprint: str
     leases: int
+    instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Effect(Enum):
     KEEP = "keep"
     LOAD = "load"
     UNLOAD = "unload"
+    ADJUST = "adjust"
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,4 +95,5 @@ def _generation(
         state=encode_state(generation.state, zero),
         leases=generation.leases,
         fingerprint=generation.fingerprint,
+        instances=generation.instances,
     )

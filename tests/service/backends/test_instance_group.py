@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from interlock.backends.base import BatchResult
-from interlock.backends.instance_group import Instances, build_instances
+from interlock.backends.instance_group import Instances, Place, Placed, build_instances
 from interlock.domain.config import InstanceGroup, ModelConfig, ModelFacts
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.request import InferRequest
@@ -100,8 +100,12 @@ def test_every_instance_is_closed_even_if_one_of_them_fails_at_it() -> None:
     closed: list[str] = []
     bad = FakeInstance("bad", closed, InternalError("stuck"))
     instances = Instances(
-        active=(FakeInstance("a", closed), bad, FakeInstance("b", closed)),
-        passive=(FakeInstance("idle", closed),),
+        (
+            Placed(Place("a", (), passive=False), FakeInstance("a", closed)),
+            Placed(Place("bad", (), passive=False), bad),
+            Placed(Place("b", (), passive=False), FakeInstance("b", closed)),
+            Placed(Place("idle", (), passive=True), FakeInstance("idle", closed)),
+        )
     )
 
     with pytest.raises(InternalError, match="stuck"):
