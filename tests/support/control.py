@@ -60,8 +60,8 @@ class IdleScheduler:
         return
 
 
-def served(of: GenerationKey) -> ServedModel:
-    config = ModelConfig(of.model)
+def served(of: GenerationKey, config: ModelConfig | None = None) -> ServedModel:
+    config = config or ModelConfig(of.model)
     return ServedModel(of, config, RequestRules.of(config), IdleScheduler(), VersionStatistics())
 
 
@@ -264,8 +264,8 @@ class World:
     def loads(self, *keys: GenerationKey) -> None:
         """Report that these were built, and step."""
         for loaded in keys:
-            del self.executor.loading[loaded]
-            self.inbox.put(Loaded(loaded, served(loaded)))
+            job = self.executor.loading.pop(loaded)
+            self.inbox.put(Loaded(loaded, served(loaded, job.config)))
         self.manager.step()
 
     def fails(self, failed: GenerationKey, error: ServiceError | None = None) -> None:

@@ -381,17 +381,15 @@ class Manager:
         if isinstance(action, Load) and record.origin:
             reason = f"{reason}, with {record.origin}"
         self._move(unit, record, _EVENTS[type(action)], reason)
+        start: Callable[[], None] = _nothing
         match action:
             case Load():
-                return partial(self._executor.load, record.job)
-            case Withdraw() | Discard():
-                end = (
-                    self._executor.withdraw
-                    if isinstance(action, Withdraw)
-                    else self._executor.discard
-                )
-                return partial(end, record.key, record.built)
-        return _nothing
+                start = partial(self._executor.load, record.job)
+            case Withdraw():
+                start = partial(self._executor.withdraw, record.key, record.built)
+            case Discard():
+                start = partial(self._executor.discard, record.key, record.built)
+        return start
 
     def _mark_in_place(
         self, unit: Unit, record: Record, action: Adjust | Apply | Revoke

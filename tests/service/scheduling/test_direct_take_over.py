@@ -1,0 +1,263 @@
+"""Other instances take over from those that run: no request is lost, none runs twice."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from hypothesis import given, settings, strategies as st
+
+from interlock.domain.errors import UnavailableError
+from interlock.domain.request import InferRequest
+from interlock.domain.response import InferResponse
+from interlock.runtime.threads import spawn
+from interlock.scheduling.base import BatchRunner
+from interlock.scheduling.direct import DirectScheduler
+from interlock.telemetry.statistics import VersionStatistics
+from tests.support.running import PATIENCE_S, ScriptedRunner, answer, request
+
+
+@contextmanager
+def scheduler(*runners: ScriptedRunner) -> Iterator[DirectScheduler]:
+    started = DirectScheduler(runners, VersionStatistics())
+    yield started
+    started.stop()
+
+
+class Retired:
+    """Who has run its last request."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._some = threading.Condition()
+
+    def __call__(self, runner: BatchRunner) -> None:
+        with self._some:
+            self.names.append(runner.name)
+            self._some.notify_all()
+
+    def wait_for(self, *names: str) -> None:
+        with self._some:
+            assert self._some.wait_for(lambda: set(names) <= set(self.names), PATIENCE_S)
+
+
+class Gate:
+    """Holds every request that comes in until it is opened."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def __call__(self, _request: InferRequest) -> InferResponse:
+        self.begun.release()
+        assert self._open.wait(PATIENCE_S)
+        return InferResponse()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def change(of: DirectScheduler, runners: Sequence[ScriptedRunner], retired: Retired) -> None:
+    of.prepare(runners, retired).apply()
+
+
+def test_what_is_prepared_runs_nothing_yet() -> None:
+    old, new = ScriptedRunner(name="old"), ScriptedRunner(name="new")
+    retired = Retired()
+
+    with scheduler(old) as running:
+        prepared = running.prepare([new], retired)
+        asked = request(name="a")
+        running.enqueue(asked)
+        answer(asked)
+        prepared.discard()
+
+    assert (old.ran, new.ran, retired.names) == (["a"], [], [])
+
+
+def test_new_instances_take_what_waits_and_the_old_one_ends_what_it_has_begun() -> None:
+    gate, retired = Gate(), Retired()
+    old, new = ScriptedRunner(gate, name="old"), ScriptedRunner(name="new")
+    begun, *waiting = [request(name=name) for name in "abc"]
+
+    with scheduler(old) as running:
+        running.enqueue(begun)
+        assert gate.begun.acquire(timeout=PATIENCE_S)
+        for one in waiting:
+            running.enqueue(one)
+        change(running, [new], retired)
+        for one in waiting:
+            answer(one)
+        assert retired.names == []
+        gate.open()
+        answer(begun)
+        retired.wait_for("old")
+
+    assert (old.ran, new.ran) == (["a"], ["b", "c"])
+
+
+def test_one_that_stays_goes_on_beside_the_new_ones() -> None:
+    gate, retired = Gate(), Retired()
+    first, second = ScriptedRunner(gate, name="first"), ScriptedRunner(gate, name="second")
+    requests = [request(name=name) for name in "ab"]
+
+    with scheduler(first) as running:
+        change(running, [first, second], retired)
+        for one in requests:
+            running.enqueue(one)
+        for _ in requests:
+            assert gate.begun.acquire(timeout=PATIENCE_S)
+        gate.open()
+        for one in requests:
+            answer(one)
+
+    assert sorted(first.ran + second.ran) == ["a", "b"]
+    assert len(first.ran) == 1
+    assert retired.names == []
+
+
+def test_an_idle_instance_that_goes_is_handed_back_at_once() -> None:
+    retired = Retired()
+    stays, goes = ScriptedRunner(name="stays"), ScriptedRunner(name="goes")
+
+    with scheduler(stays, goes) as running:
+        change(running, [stays], retired)
+        retired.wait_for("goes")
+        asked = request(name="a")
+        running.enqueue(asked)
+        answer(asked)
+
+    assert (stays.ran, goes.ran, retired.names) == (["a"], [], ["goes"])
+
+
+def test_one_that_is_busy_through_two_changes_joins_the_last_crew() -> None:
+    gate, retired = Gate(), Retired()
+    busy, between, last = (
+        ScriptedRunner(gate, name="busy"),
+        ScriptedRunner(name="between"),
+        ScriptedRunner(name="last"),
+    )
+    begun = request(name="a")
+
+    with scheduler(busy) as running:
+        running.enqueue(begun)
+        assert gate.begun.acquire(timeout=PATIENCE_S)
+        change(running, [busy, between], retired)
+        change(running, [busy, last], retired)
+        retired.wait_for("between")
+        change(running, [busy], retired)
+        retired.wait_for("last")
+        gate.open()
+        answer(begun)
+        asked = request(name="b")
+        running.enqueue(asked)
+        answer(asked)
+
+    assert busy.ran == ["a", "b"]
+
+
+def test_requests_keep_their_order_through_a_change() -> None:
+    gate, retired = Gate(), Retired()
+    old, new = ScriptedRunner(gate, name="old"), ScriptedRunner(name="new")
+    begun = request(name="begun")
+    requests = [request(name=str(number)) for number in range(100)]
+
+    with scheduler(old) as running:
+        running.enqueue(begun)
+        assert gate.begun.acquire(timeout=PATIENCE_S)
+        for one in requests[:50]:
+            running.enqueue(one)
+        change(running, [new], retired)
+        for one in requests[50:]:
+            running.enqueue(one)
+        for one in requests:
+            answer(one)
+        gate.open()
+
+    assert new.ran == [str(number) for number in range(100)]
+
+
+def test_what_is_put_into_a_former_queue_is_moved_on() -> None:
+    """Whoever is overtaken between reading the queue and putting the request into it."""
+    retired = Retired()
+    old, new = ScriptedRunner(name="old"), ScriptedRunner(name="new")
+    late = request(name="late")
+
+    with scheduler(old) as running:
+        former = running._queue
+        change(running, [new], retired)
+        retired.wait_for("old")
+        former.put(late)
+        running._catch_up(former)
+        answer(late)
+
+    assert new.ran == ["late"]
+
+
+def test_after_the_stop_requests_are_refused_whatever_changed() -> None:
+    running = DirectScheduler([ScriptedRunner(name="old")], VersionStatistics())
+    change(running, [ScriptedRunner(name="new")], Retired())
+    running.stop()
+    late = request(name="late")
+
+    running.enqueue(late)
+
+    assert isinstance(answer(late), UnavailableError)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 5), min_size=1, max_size=12),
+    fresh=st.booleans(),
+    pause=st.booleans(),
+)
+def test_no_request_is_lost_whatever_the_counts_go_through(
+    counts: list[int], *, fresh: bool, pause: bool
+) -> None:
+    """Some stay, or none does; each request is answered once, by one that has not gone yet."""
+    retired = Retired()
+    gone_too_early: list[str] = []
+    made = 0
+    ran: Counter[str] = Counter()
+
+    def runner() -> ScriptedRunner:
+        nonlocal made
+        made += 1
+        name = f"m_{made}"
+
+        def script(of: InferRequest) -> InferResponse:
+            ran[of.id] += 1
+            if name in retired.names:
+                gone_too_early.append(name)
+            if pause:
+                threading.Event().wait(0.0002)
+            return InferResponse()
+
+        return ScriptedRunner(script, name=name)
+
+    crew = [runner()]
+    known = list(crew)
+    running = DirectScheduler(crew, VersionStatistics())
+    requests = [[request(name=f"{client}.{number}") for number in range(60)] for client in "ab"]
+
+    def send(mine: Sequence[InferRequest]) -> None:
+        for one in mine:
+            running.enqueue(one)
+
+    clients = [spawn("client", partial(send, mine)) for mine in requests]
+    for count in counts:
+        kept = [] if fresh else crew[-count:]
+        crew = [*kept, *(runner() for _ in range(count - len(kept)))]
+        known += [one for one in crew if one not in known]
+        change(running, crew, retired)
+    for client in clients:
+        client.join()
+    for mine in requests:
+        for one in mine:
+            assert isinstance(answer(one), InferResponse)
+    running.stop()
+
+    assert set(ran.values()) == {1}
+    assert gone_too_early == []
+    assert sorted(retired.names) == sorted(one.name for one in known if one not in crew)
