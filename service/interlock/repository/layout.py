@@ -8,6 +8,7 @@ from interlock.domain.errors import InvalidRequestError
 
 _RESERVED: Final = frozenset({"warmup", "golden", "initial_state", "configs"})
 _IGNORED: Final = frozenset({"lost+found", "__pycache__"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_VERSION: Final = 2**63 - 1
 _CONFIG_FILE: Final = "config.pbtxt"
@@ -35,6 +36,10 @@ def check_model_name(name: str) -> None:
     if trimmed in {".", ".."} or "/" in trimmed or "\0" in trimmed:
         raise InvalidRequestError(
             f"invalid model name '{name}', model name must not contain path traversal characters"
+        )
+    if _CONTROL.search(trimmed):
+        raise InvalidRequestError(
+            f"invalid model name {name!r}, model name must not contain control characters"
         )
 
 

@@ -30,6 +30,16 @@ def test_a_model_name_that_leaves_the_repository_is_refused(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[31m", "a\x7f"])
+def test_a_model_name_with_control_characters_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        check_model_name(name)
+
+    assert str(error.value) == (
+        f"invalid model name {name!r}, model name must not contain control characters"
+    )
+
+
 @pytest.mark.parametrize("name", ["m", "...", "..my_model", "model..1", "ümläut", "a b"])
 def test_other_model_names_are_accepted(name: str) -> None:
     check_model_name(name)
