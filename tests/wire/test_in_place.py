@@ -153,21 +153,6 @@ def test_in_poll_mode_an_edit_is_enough(repository: Repository) -> None:
         assert process.terminate() == 0
 
 
-def test_in_poll_mode_a_copy_of_the_same_files_is_no_other_model(repository: Repository) -> None:
-    """All files are written anew, and only the configuration differs in content."""
-    repository.add("m", (repository.root / "m/config.pbtxt").read_text(), files={"1/f": b"same"})
-    with server_process(repository, *POLL) as process, Client(process.address) as client:
-        fingerprint = generations(client)[0].fingerprint
-        # So that the content is known: only then can another be told from it.
-        process.wait_for_log("Started")
-        repository.replace("m", "1/f", b"same")
-        write(repository, 3)
-        eventually(lambda: generations(client)[0].fingerprint != fingerprint, within_s=WITHIN_S)
-
-        assert instances(client) == 3
-        assert process.terminate() == 0
-
-
 def test_an_edit_without_a_meaning_changes_nothing(repository: Repository) -> None:
     with server_process(repository, *EXPLICIT, "--load-model=m") as process:
         with Client(process.address) as client:
@@ -212,7 +197,9 @@ def test_instances_that_cannot_be_had_leave_the_old_ones(repository: Repository)
     with server_process(repository, *EXPLICIT, "--load-model=m") as process:
         with Client(process.address) as client, traffic(process) as going:
             path = repository.root / "m" / "config.pbtxt"
-            path.write_text(path.read_text().replace("kind: KIND_CPU", "kind: KIND_CPU passive: true"))
+            path.write_text(
+                path.read_text().replace("kind: KIND_CPU", "kind: KIND_CPU passive: true")
+            )
             code, text = client.load_refusal("m")
 
             assert code == "INVALID_ARGUMENT"

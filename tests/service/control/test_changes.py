@@ -10,6 +10,7 @@ def decide(
     changes: Changes,
     *,
     same: bool | None = False,
+    body: str | None = "",
     duplicates: tuple[str, ...] = (),
     now: float = 0.0,
     **versions: Staging,
@@ -17,7 +18,9 @@ def decide(
     """Versions are named `v1`, `v2`, and belong to the model `m`."""
     is_same: IsSame = lambda _version, _before, _after: same  # noqa: E731 - for this call only
     staging = {StagedVersion("m", int(name[1:])): one for name, one in versions.items()}
-    return changes.decide(staging, duplicates=duplicates, is_same=is_same, now=now)
+    return changes.decide(
+        staging, duplicates=duplicates, is_same=is_same, body_of=lambda *_: body, now=now
+    )
 
 
 def asked(orders: tuple[Order, ...]) -> dict[int, tuple[str, str]]:
@@ -83,3 +86,34 @@ def test_what_was_overtaken_is_asked_for_again_later_each_time() -> None:
     assert asked(decide(changes, v1=Complete("a"), now=12.0)) == {1: ("a", "a")}
     changes.ask_again("m", 20.0)
     assert changes.next_look() == 24.0
+
+
+def bodies(orders: tuple[Order, ...]) -> dict[int, str]:
+    (order,) = orders
+    assert isinstance(order, Look)
+    return {version: one.body for version, one in order.found.items()}
+
+
+def test_what_a_version_is_made_of_is_told_with_it() -> None:
+    changes = Changes()
+    assert bodies(decide(changes, v1=Complete("a"), body="files")) == {1: "files"}
+    assert bodies(decide(changes, v1=Complete("b"), body="others")) == {1: "others"}
+
+
+def test_a_touch_leaves_it_as_it_was() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"), body="files")
+    decide(changes, v1=Complete("b"), body="touched files", same=True)
+
+    assert bodies(decide(changes, v1=Complete("b"), v2=Complete("c"), body="c")) == {
+        1: "files",
+        2: "c",
+    }
+
+
+def test_nothing_is_asked_for_while_that_is_being_found_out() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"), body="files")
+
+    assert decide(changes, v1=Complete("b"), body=None) == ()
+    assert bodies(decide(changes, v1=Complete("b"), body="files")) == {1: "files"}

@@ -10,7 +10,7 @@ from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError
 from interlock.repository.fingerprint import Fingerprint
 from interlock.serving.load_job import LoadJob, LoadPhase
-from tests.support.control import FakeLoader, key
+from tests.support.control import FakeLoader, key, served
 
 JOB = LoadJob(key(1), ModelConfig("m"), Path("/models/m"), fingerprint="a")
 
@@ -77,3 +77,30 @@ def test_what_has_no_fingerprint_is_not_looked_at() -> None:
     inside = FakeLoader()
     loader(inside).load(replace(JOB, fingerprint=""), ignore)
     assert inside.loaded == [JOB.key]
+
+
+def test_an_update_is_prepared_of_what_lay_still() -> None:
+    inside = FakeLoader()
+    update = loader(inside, "a", "a").prepare_update(served(key(1)), JOB, ignore)
+
+    assert update.served.key == key(1)
+    assert inside.closed_updates == []
+
+
+@pytest.mark.parametrize("found", [["b"], ["a", "b"]], ids=["before", "while"])
+def test_an_update_under_which_files_move_is_given_up(found: list[str]) -> None:
+    inside = FakeLoader()
+    with pytest.raises(FilesMovedError, match="its instances were changed"):
+        loader(inside, *found).prepare_update(served(key(1)), JOB, ignore)
+
+    assert len(inside.closed_updates) == len(found) - 1
+
+
+def test_what_an_update_leaves_over_is_closed_inside() -> None:
+    inside = FakeLoader()
+    verifying = loader(inside, "a", "a")
+    update = verifying.prepare_update(served(key(1)), JOB, ignore)
+
+    verifying.close_update(update)
+
+    assert inside.closed_updates == [update]
