@@ -206,58 +206,57 @@ def test_after_the_stop_requests_are_refused_whatever_changed() -> None:
     assert isinstance(answer(late), UnavailableError)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    counts=st.lists(st.integers(1, 5), min_size=1, max_size=12),
-    fresh=st.booleans(),
-    pause=st.booleans(),
-)
-def test_no_request_is_lost_whatever_the_counts_go_through(
-    counts: list[int], *, fresh: bool, pause: bool
-) -> None:
-    """Some stay, or none does; each request is answered once, by one that has not gone yet."""
-    retired = Retired()
-    gone_too_early: list[str] = []
-    made = 0
-    ran: Counter[str] = Counter()
+class Crews:
+    """Makes instances that count what they run, and tell when they run after they were retired."""
 
-    def runner() -> ScriptedRunner:
-        nonlocal made
-        made += 1
-        name = f"m_{made}"
+    def __init__(self) -> None:
+        self.retired = Retired()
+        self.ran: Counter[str] = Counter()
+        self.too_late: list[str] = []
+        self.made: list[ScriptedRunner] = []
+
+    def crew(self, count: int, kept: Sequence[ScriptedRunner] = ()) -> list[ScriptedRunner]:
+        return [*kept, *(self._runner() for _ in range(count - len(kept)))]
+
+    def _runner(self) -> ScriptedRunner:
+        name = f"m_{len(self.made)}"
 
         def script(of: InferRequest) -> InferResponse:
-            ran[of.id] += 1
-            if name in retired.names:
-                gone_too_early.append(name)
-            if pause:
-                threading.Event().wait(0.0002)
+            self.ran[of.id] += 1
+            if name in self.retired.names:
+                self.too_late.append(name)
             return InferResponse()
 
-        return ScriptedRunner(script, name=name)
+        self.made.append(ScriptedRunner(script, name=name))
+        return self.made[-1]
 
-    crew = [runner()]
-    known = list(crew)
+
+@settings(max_examples=40, deadline=None)
+@given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=12), fresh=st.booleans())
+def test_no_request_is_lost_whatever_the_counts_go_through(
+    counts: list[int], *, fresh: bool
+) -> None:
+    """Some stay, or none does; each request runs once, on one that has not gone yet."""
+    crews = Crews()
+    crew = crews.crew(1)
     running = DirectScheduler(crew, VersionStatistics())
     requests = [[request(name=f"{client}.{number}") for number in range(60)] for client in "ab"]
+    clients = [spawn("client", partial(send, running, mine)) for mine in requests]
 
-    def send(mine: Sequence[InferRequest]) -> None:
-        for one in mine:
-            running.enqueue(one)
-
-    clients = [spawn("client", partial(send, mine)) for mine in requests]
     for count in counts:
-        kept = [] if fresh else crew[-count:]
-        crew = [*kept, *(runner() for _ in range(count - len(kept)))]
-        known += [one for one in crew if one not in known]
-        change(running, crew, retired)
+        crew = crews.crew(count, [] if fresh else crew[-count:])
+        change(running, crew, crews.retired)
     for client in clients:
         client.join()
-    for mine in requests:
-        for one in mine:
-            assert isinstance(answer(one), InferResponse)
+    outcomes = [answer(one) for mine in requests for one in mine]
     running.stop()
 
-    assert set(ran.values()) == {1}
-    assert gone_too_early == []
-    assert sorted(retired.names) == sorted(one.name for one in known if one not in crew)
+    assert all(isinstance(outcome, InferResponse) for outcome in outcomes)
+    assert set(crews.ran.values()) == {1}
+    assert crews.too_late == []
+    assert sorted(crews.retired.names) == sorted(one.name for one in crews.made if one not in crew)
+
+
+def send(to: DirectScheduler, requests: Sequence[InferRequest]) -> None:
+    for one in requests:
+        to.enqueue(one)
