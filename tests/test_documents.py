@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from interlock.cli.flag_table import FLAGS
+from interlock.cli.main import _VERBS
 from interlock.serving.golden.file import read_golden
 from interlock.serving.golden.request import Declared
 from tests.support.server_process import ROOT
@@ -15,6 +17,7 @@ from tests.support.server_process import ROOT
 README = (ROOT / "README.md").read_text()
 GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+CONTROL = (ROOT / "docs" / "model-control.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
 
@@ -68,6 +71,14 @@ def test_the_commands_in_the_readme_exist() -> None:
     assert tools == {"tools/quickstart", "tools/test"}
     assert all((ROOT / tool).stat().st_mode & 0o111 for tool in tools)
     assert verbs <= set(re.findall(r"^  (\w+) ", shown, re.MULTILINE))
+
+
+def test_the_flags_and_verbs_of_model_control_exist() -> None:
+    flags = set(re.findall(r"`--([a-z-]+)", CONTROL))
+    verbs = set(re.findall(r"`interlock (\w+)", CONTROL))
+
+    assert flags <= {flag.name for flag in FLAGS}
+    assert verbs <= set(_VERBS)
 
 
 def test_the_golden_requests_that_are_shown_can_be_read(

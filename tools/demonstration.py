@@ -1,4 +1,4 @@
-"""Serve the examples, send one handwritten digit, and show what came back and how to go on.
+"""Serve the examples, classify one handwritten digit, replace the model while clients ask.
 
 The second half of `tools/quickstart`, inside .venv. The server is a process of its own, as
 anybody would start it; everything that is said about it comes over the wire.
@@ -6,6 +6,7 @@ anybody would start it; everything that is said about it comes over the wire.
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from interlock.pb import grpc_service_pb2 as pb, health_pb2
 from tools.environment import ROOT
 from tools.progress import Line, duration
 from tools.quickstart import HOST, parser
+from tools.takeover import take_over
 
 EXAMPLES: Final = ROOT / "examples"
 SIDE: Final = 8
@@ -33,6 +35,13 @@ LISTENING: Final = "Listening on "
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 40.0
 LOOK_EVERY_S: Final = 0.1
+TAKEOVER_WITHIN_S: Final = 30.0
+NEXT_VERSION: Final = "2"
+POLLING: Final = (
+    "--model-control-mode=poll",
+    "--repository-poll-secs=1",
+    "--repository-settle-secs=0.5",
+)
 
 Shades = Sequence[str]
 
@@ -51,6 +60,11 @@ class Digit:
     @property
     def array_file(self) -> Path:
         return self.examples / "images" / f"digit-{self.number}.npy"
+
+    @property
+    def next_version(self) -> Path:
+        """A version of the model that is not served yet."""
+        return self.examples / "next" / "digits" / NEXT_VERSION
 
     @property
     def image(self) -> bytes:
@@ -82,7 +96,7 @@ class Server:
         flags = [f"--model-repository={repository}", f"--grpc-address={HOST}"]
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
-            [*command, *flags, f"--grpc-port={port}"],
+            [*command, *flags, f"--grpc-port={port}", *POLLING],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -190,19 +204,25 @@ def is_serving(channel: grpc.Channel) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def classify(channel: grpc.Channel, image: bytes) -> list[Guess]:
-    """Send the pixels as they lie in the file, and return the best classes, best first."""
+def infer(channel: grpc.Channel, image: bytes) -> pb.ModelInferResponse:
+    """Send the pixels as they lie in the file. Raise grpc.RpcError where that is refused."""
     request = pb.ModelInferRequest(model_name="digits")
     request.inputs.add(name="image", datatype="FP32", shape=[1, SIDE * SIDE])
     request.outputs.add(name="probabilities").parameters["classification"].int64_param = CLASSES
     request.raw_input_contents.append(image)
-    infer = channel.unary_unary(
+    call = channel.unary_unary(
         "/inference.GRPCInferenceService/ModelInfer",
         request_serializer=pb.ModelInferRequest.SerializeToString,
         response_deserializer=pb.ModelInferResponse.FromString,
     )
+    answer: pb.ModelInferResponse = call(request, timeout=10)
+    return answer
+
+
+def classify(channel: grpc.Channel, image: bytes) -> list[Guess]:
+    """Return the best classes of an image, best first."""
     try:
-        answer = infer(request, timeout=10)
+        answer = infer(channel, image)
     except grpc.RpcError as error:
         raise DemonstrationError(f"the server refused the digit: {error}") from error
     return guesses(answer.raw_output_contents[0])
@@ -304,30 +324,80 @@ and in Python (pip install "tritonclient[grpc]"):
 """
 
 
-def demonstrate(server: Server, digit: Digit) -> bool:
-    """Show one digit and its answer, and return whether that is right."""
+def demonstrate(server: Server, digit: Digit, repository: Path, *, patience_s: float) -> bool:
+    """Show one digit and its answer, then the takeover; return whether all was as it must be."""
     line = Line("starting the server")
     with wait_until_ready(server, line) as channel:
         line.end(duration(line.seconds))
         line = Line(f"sending a handwritten {digit.number}")
         best = classify(channel, digit.image)
         line.end(duration(line.seconds))
-    print(f"\n{drawing(digit.pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
-    is_right = best[0].label == digit.label
-    print("The server is right." if is_right else f"The server is wrong: that is {digit.label}.")
-    return is_right
+        print(f"\n{drawing(digit.pixels, shades_for(sys.stdout.encoding))}\n\n{table(best)}\n")
+        is_right = best[0].label == digit.label
+        wrong = f"The server is wrong: that is {digit.label}."
+        print("The server is right." if is_right else wrong)
+        return show_takeover(channel, digit, repository, patience_s=patience_s) and is_right
 
 
-def run(digit: Digit, port: int, *, stop_after: bool) -> int:
-    with Server(digit.examples / "repository", port) as server:
-        is_right = demonstrate(server, digit)
-        if not stop_after:
-            print(further_calls(digit, server.address()))
-            wait_for_interrupt(server)
-        code = server.stop()
+def show_takeover(
+    channel: grpc.Channel, digit: Digit, repository: Path, *, patience_s: float
+) -> bool:
+    """Copy the next version into the repository while clients ask; return whether none noticed."""
+    print(f"\nNow version {NEXT_VERSION} of the model is copied into the folder, slowly.\n")
+    line = Line("asking without pause meanwhile")
+
+    def ask() -> int:
+        return int(infer(channel, digit.image).model_version)
+
+    def pause_and_tell() -> None:
+        pause()
+        line.update("")
+
+    seen = take_over(
+        digit.next_version,
+        repository / "digits",
+        ask,
+        pause=pause_and_tell,
+        within_s=patience_s,
+    )
+    line.end(duration(line.seconds))
+    if seen is None:
+        raise DemonstrationError(
+            f"version {NEXT_VERSION} did not take over within {duration(patience_s)}: "
+            f"{reason_of(channel, NEXT_VERSION)}"
+        )
+    print(f"\n{seen.table()}\n")
+    print("\n".join(sorted(set(seen.failures))) or "No client noticed.")
+    return not seen.failures
+
+
+def reason_of(channel: grpc.Channel, version: str) -> str:
+    """Return what the server says of a version of the model."""
+    index = channel.unary_unary(
+        "/inference.GRPCInferenceService/RepositoryIndex",
+        request_serializer=pb.RepositoryIndexRequest.SerializeToString,
+        response_deserializer=pb.RepositoryIndexResponse.FromString,
+    )
+    rows = index(pb.RepositoryIndexRequest(), timeout=10).models
+    reasons = [row.reason for row in rows if (row.name, row.version) == ("digits", version)]
+    return "".join(reasons) or "the server knows nothing of it"
+
+
+def run(digit: Digit, port: int, *, stop_after: bool, patience_s: float = TAKEOVER_WITHIN_S) -> int:
+    with tempfile.TemporaryDirectory(prefix="interlock-quickstart-") as folder:
+        # A copy of the examples: what happens to it here is not to last.
+        repository = Path(folder, "repository")
+        shutil.copytree(digit.examples / "repository", repository)
+        with Server(repository, port) as server:
+            is_good = demonstrate(server, digit, repository, patience_s=patience_s)
+            if not stop_after:
+                print(further_calls(digit, server.address()))
+                print(f"The server follows whatever you do to {repository}.")
+                wait_for_interrupt(server)
+            code = server.stop()
     if code != 0:
         raise DemonstrationError(f"the server ended with exit code {code}")
-    return 0 if is_right else 1
+    return 0 if is_good else 1
 
 
 def wait_for_interrupt(server: Server) -> None:

@@ -9,51 +9,23 @@ older file.
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Final, NamedTuple, Self
-
-import grpc
-import numpy as np
-from tritonclient.grpc import service_pb2 as pb
+from typing import Final, NamedTuple
 
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcess
-from tests.support.wire import (
-    NUMPY_TYPES,
-    UNLIMITED,
-    Client,
-    given,
-    infer_request,
-    transport_flags,
-    unload_everything,
-)
+from tests.support.wire import Client, transport_flags, unload_everything
+from tools.traffic import NEVER_NS, NS_PER_MS, Traffic, Window, percentiles, violations_in
 
-METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 MODEL: Final = "adder"
-CALL_TIMEOUT_S: Final = 30.0
-STARTED_WITHIN_S: Final = 60.0
-PROCESSES: Final = 2
 SETTLE_S: Final = 0.1
 """Traffic before the first load and after the last."""
-NS_PER_MS: Final = 1e6
-
-
-class Answer(NamedTuple):
-    """One request: when it was sent, when it was answered, and with which constant."""
-
-    sent_ns: int
-    received_ns: int
-    constant: int
 
 
 class Shown(NamedTuple):
@@ -87,55 +59,6 @@ class Outcome:
         return not self.failures and not self.violations
 
 
-def ask_in_a_loop(
-    address: str, stop: Event, answers: list[Answer], failures: list[str], ready: threading.Barrier
-) -> None:
-    """One client: a channel of its own, one request after the other."""
-    request = infer_request(MODEL, given("x", np.zeros(1, "<f4"))).SerializeToString()
-    options = [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(address, options) as channel:
-        call = channel.unary_unary(METHOD)
-        grpc.channel_ready_future(channel).result(CALL_TIMEOUT_S)
-        ready.wait()
-        while not stop.is_set():
-            sent = time.monotonic_ns()
-            try:
-                message = call(request, timeout=CALL_TIMEOUT_S)
-            except grpc.RpcError as error:
-                failures.append(f"{error.code().name}: {error.details()}")
-                continue
-            received = time.monotonic_ns()
-            answers.append(Answer(sent, received, constant_in(message)))
-
-
-def constant_in(message: bytes) -> int:
-    response = pb.ModelInferResponse.FromString(message)
-    return int(np.frombuffer(response.raw_output_contents[0], NUMPY_TYPES["FP32"])[0])
-
-
-Gathered = tuple[list[Answer], list[str]]
-
-
-def run_clients(
-    address: str, threads: int, ready: Event, stop: Event, pipe: "Queue[Gathered]"
-) -> None:
-    """One process of clients; sends what they gathered when it is over."""
-    answers: list[list[Answer]] = [[] for _ in range(threads)]
-    failures: list[str] = []
-    barrier = threading.Barrier(threads + 1)
-    workers = [
-        threading.Thread(target=ask_in_a_loop, args=(address, stop, own, failures, barrier))
-        for own in answers
-    ]
-    for worker in workers:
-        worker.start()
-    barrier.wait(STARTED_WITHIN_S)
-    ready.set()
-    for worker in workers:
-        worker.join()
-    pipe.put(([answer for own in answers for answer in own], failures))
-
-
 def swap(client: Client, repository: Repository, loads: int) -> list[Shown]:
     """Replace the file and load it, `loads` times. The first entry is what was there before."""
     shown = [Shown(0, 0, 0)]
@@ -147,90 +70,34 @@ def swap(client: Client, repository: Repository, loads: int) -> list[Shown]:
     return shown
 
 
-def violations_in(answers: Sequence[Answer], shown: Sequence[Shown]) -> list[str]:
-    """Compare each answer with what was shown while it was on its way."""
-    wrong = []
-    for answer in answers:
-        if not 0 <= answer.constant < len(shown):
-            wrong.append(f"an answer has the constant {answer.constant}, which no file has")
-            continue
-        mine = shown[answer.constant]
-        if answer.received_ns < mine.asked_ns:
-            wrong.append(f"file {answer.constant} answered before its Load was asked for")
-        # The next file was shown when its Load returned: from then on this one is the past.
-        if answer.constant + 1 < len(shown):
-            late_ns = answer.sent_ns - shown[answer.constant + 1].returned_ns
-            if late_ns > 0:
-                wrong.append(
-                    f"file {answer.constant} answered a request that was sent "
-                    f"{late_ns / NS_PER_MS:.3f} ms after the Load of its successor had returned"
-                )
-    return wrong
-
-
-def percentiles(nanoseconds: Sequence[int]) -> tuple[float, float, float]:
-    """The median, the 99th and the 100th, in milliseconds."""
-    median, high, top = np.percentile(np.array(nanoseconds) / NS_PER_MS, [50, 99, 100])
-    return float(median), float(high), float(top)
-
-
-class Traffic:
-    """Clients that ask in a loop, in processes of their own, while the `with` block runs."""
-
-    def __init__(self, address: str, clients: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._stop, self._pipe = context.Event(), context.Queue()
-        self._signs = [context.Event() for _ in range(min(PROCESSES, clients))]
-        count = len(self._signs)
-        self._workers = [
-            context.Process(
-                target=run_clients,
-                args=(address, len(range(index, clients, count)), sign, self._stop, self._pipe),
-            )
-            for index, sign in enumerate(self._signs)
-        ]
-        self.answers: list[Answer] = []
-        self.failures: list[str] = []
-
-    def __enter__(self) -> Self:
-        for worker in self._workers:
-            worker.start()
-        if not all(sign.wait(STARTED_WITHIN_S) for sign in self._signs):
-            self._stop.set()
-            raise TimeoutError("the clients did not start")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for _worker in self._workers:
-            answers, failures = self._pipe.get(timeout=STARTED_WITHIN_S)
-            self.answers += answers
-            self.failures += failures
-        for worker in self._workers:
-            worker.join()
+def windows_of(shown: Sequence[Shown]) -> list[Window]:
+    """Return when each file was right: until the Load of its successor had returned."""
+    ends = [*(one.returned_ns for one in shown[1:]), NEVER_NS]
+    return [Window(one.constant, one.asked_ns, end) for one, end in zip(shown, ends, strict=True)]
 
 
 def measure(process: ServerProcess, repository: Repository, *, clients: int, loads: int) -> Outcome:
     """Swap under traffic, and judge the answers."""
-    with Traffic(process.address, clients) as traffic, Client(process.address) as client:
+    traffic = Traffic(process.address, MODEL, unary_clients=clients)
+    with traffic, Client(process.address) as client:
         began = time.monotonic()
         time.sleep(SETTLE_S)
         shown = swap(client, repository, loads)
         time.sleep(SETTLE_S)
         seconds = time.monotonic() - began
-    answers, failures = traffic.answers, traffic.failures
+    answers = traffic.answers
     with Client(process.address) as client:
         unload_everything(client)
     return Outcome(
         clients=clients,
         loads=loads,
         requests=len(answers),
-        files_seen=len({answer.constant for answer in answers}),
+        files_seen=len(set(answers.constants.tolist())),
         seconds=seconds,
-        failures=tuple(failures),
-        violations=tuple(violations_in(answers, shown)),
-        load_ms=percentiles([one.returned_ns - one.asked_ns for one in shown[1:]]),
-        request_ms=percentiles([one.received_ns - one.sent_ns for one in answers]),
+        failures=tuple(traffic.failures),
+        violations=tuple(map(str, violations_in(answers, windows_of(shown)))),
+        load_ms=percentiles([(one.returned_ns - one.asked_ns) / NS_PER_MS for one in shown[1:]]),
+        request_ms=percentiles(answers.milliseconds()),
     )
 
 
@@ -259,7 +126,7 @@ def table(outcome: Outcome) -> str:
         "a request, ms": "{:.2f} median, {:.2f} p99, {:.2f} worst".format(*outcome.request_ms),
         "a load, ms": "{:.1f} median, {:.1f} p99, {:.1f} worst".format(*outcome.load_ms),
         "failed requests": len(outcome.failures),
-        "answers from the wrong file": len(outcome.violations),
+        "files that answered wrongly": len(outcome.violations),
     }
     return "\n".join(f"{name:<28} {value}" for name, value in rows.items())
 

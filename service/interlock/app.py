@@ -33,6 +33,7 @@ from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
+from interlock.runtime.garbage import spare_what_stays
 from interlock.runtime.threads import OnDeath
 from interlock.serving.table import ServingTable
 from interlock.settings import (
@@ -77,6 +78,9 @@ def serve(settings: Settings) -> int:
         return _FAILED
     code = server.run(stop)
     sys.stderr.flush()
+    if server.lost_threads:
+        # One that wakes up in foreign code while the interpreter ends may bring it down.
+        os._exit(code)
     return code
 
 
@@ -159,6 +163,7 @@ class Server:
             ),
             control=ControlServicer(
                 inspection=self._control.inspection,
+                control=self._manager,
                 gate=gate,
                 subscribe=self._life.subscribe,
                 clock=monotonic,
@@ -171,6 +176,11 @@ class Server:
             ),
             add_hot_methods=self._hot_path.attach,
         )
+
+    @property
+    def lost_threads(self) -> int:
+        """How many threads hang in loads that were written off, and will never be waited for."""
+        return self._control.lost_threads
 
     def start(self) -> None:
         """Open the port, and begin to load. Raise StartError."""
@@ -209,6 +219,8 @@ class Server:
         if first.failures and self._settings.lifetime.exit_on_error:
             log.error("creating server: Internal - failed to load all models")
             return False
+        spared = spare_what_stays()
+        log.debug("collected garbage", spared_objects=spared)
         self._life.serve()
         headline = f"Started GRPCInferenceService at {self._address}"
         log.info(headline)

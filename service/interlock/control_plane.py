@@ -7,18 +7,21 @@ import time
 from functools import partial
 from typing import Final
 
-from interlock.backends.catalog import built_in
-from interlock.control.executor import ThreadExecutor
+from interlock.backends.catalog import LOAD_COPIES, built_in
+from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
 from interlock.control.inspection import Inspection
+from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository
 from interlock.control.verifying import VerifyingLoader
 from interlock.control.workers import Workers
+from interlock.domain.ids import ModelName, Version
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import read_model
@@ -31,6 +34,7 @@ from interlock.runtime.threads import OnDeath
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import ControlMode, RepositorySettings, Settings
+from interlock.telemetry.free_memory import read_free_memory
 
 _PATIENCE: Final = 2.0
 """How many settle times the first versions are given before the server has started."""
@@ -48,10 +52,12 @@ class ControlPlane:
             self._settings.roots,
             config_name=self._settings.config_name,
             auto_complete=not self._settings.disable_auto_complete,
+            version_fallback=self._settings.version_fallback,
             scratch=self._scratch,
         )
-        self.manager = self._build_manager(settings, table)
-        self.inspection = self._build_inspection()
+        self._reservations = reservations_for(self._settings)
+        self._executor = self._build_executor(settings)
+        self.manager = self._build_manager(table)
         self._watching: Watching | None = None
         if self._settings.control_mode is ControlMode.POLL:
             self._watching = Watching(
@@ -61,6 +67,7 @@ class ControlPlane:
                 self._inbox,
                 self._staging,
             )
+        self.inspection = self._build_inspection()
 
     def open(self) -> None:
         """Clear up after servers that were killed, and make room. Raise OSError."""
@@ -78,6 +85,7 @@ class ControlPlane:
         """Start nothing more."""
         if self._watching is not None:
             self._watching.close()
+        self._reservations.close()
         self.manager.stop()
 
     def close(self) -> None:
@@ -85,26 +93,40 @@ class ControlPlane:
         self.manager.close()
         self._scratch.close()
 
-    def _build_manager(self, settings: Settings, table: ServingTable) -> Manager:
+    @property
+    def lost_threads(self) -> int:
+        """How many threads are still inside a load that was written off."""
+        return self._executor.lost_threads
+
+    def _build_executor(self, settings: Settings) -> ThreadExecutor:
         repository = self._settings
-        loader = VerifyingLoader(
-            ModelLoader(
-                built_in(repository.backend_config),
-                trim=allocator.trim,
-                auto_complete=not repository.disable_auto_complete,
-                default_max_batch_size=repository.default_max_batch_size,
-                hold=settings.debug.delay_scheduler,
-            )
+        loader: Loader = ModelLoader(
+            built_in(repository.backend_config),
+            trim=allocator.trim,
+            auto_complete=not repository.disable_auto_complete,
+            default_max_batch_size=repository.default_max_batch_size,
+            hold=settings.debug.delay_scheduler,
         )
+        if repository.load_memory_factor:
+            loader = FittingLoader(
+                loader,
+                self._reservations,
+                copies=LOAD_COPIES,
+                factor=repository.load_memory_factor,
+            )
+        return ThreadExecutor(
+            VerifyingLoader(loader),
+            self._inbox.put,
+            load_threads=repository.load_thread_count,
+            watch=LoadWatch(monotonic, timeout_s=repository.load_timeout_s),
+            retries=repository.load_retry_count,
+        )
+
+    def _build_manager(self, table: ServingTable) -> Manager:
         return Manager(
             repository=self._repository,
-            mode=mode_of(repository),
-            executor=ThreadExecutor(
-                loader,
-                self._inbox.put,
-                load_threads=repository.load_thread_count,
-                retries=repository.load_retry_count,
-            ),
+            mode=mode_of(self._settings),
+            executor=self._executor,
             inbox=self._inbox,
             table=table,
             clock=monotonic,
@@ -117,6 +139,8 @@ class ControlPlane:
             self.manager,
             read_model=partial(read_model, repository.roots, config_name=repository.config_name),
             poll=self.manager.peek,
+            clock=monotonic,
+            digest_of=_no_digest if self._watching is None else self._watching.digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
 
@@ -134,6 +158,7 @@ class Watching:
     ) -> None:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
+        verifying = Workers("verifying", 1)
         self._poller = Poller(
             scanner=Scanner(settings.roots),
             stager=Stager(
@@ -147,11 +172,16 @@ class Watching:
             pace=Pace(settings.poll_s, patience_s=_PATIENCE * settle_s),
             clock=monotonic,
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
+            urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
         )
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
+
+    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
+        """Return the digest of a version that is in the repository; see `Poller.digest_of`."""
+        return self._poller.digest_of(model, version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -166,6 +196,16 @@ class Watching:
         self._watcher.rearm()
 
 
+def reservations_for(repository: RepositorySettings) -> Reservations:
+    """Return what keeps memory for loads; nobody waits there until he is written off for it."""
+    patience_s = PATIENCE_S
+    if repository.load_timeout_s:
+        patience_s = min(patience_s, repository.load_timeout_s / 2)
+    return Reservations(
+        read_free_memory, trim=allocator.trim, clock=monotonic, patience_s=patience_s
+    )
+
+
 def mode_of(repository: RepositorySettings) -> Mode:
     """Return the model control mode that is asked for."""
     match repository.control_mode:
@@ -175,6 +215,11 @@ def mode_of(repository: RepositorySettings) -> Mode:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
             return NoneMode()
+
+
+def _no_digest(_model: ModelName, _version: Version, _fingerprint: str) -> str:
+    """Nobody reads the files of what is loaded."""
+    return ""
 
 
 def _nothing() -> None:

@@ -216,6 +216,12 @@ class RepositorySettings:
     load_thread_count: int = 4
     load_retry_count: int = 0
     """How often a version that failed to load is tried again at once."""
+    load_timeout_s: float = 0.0
+    """How long one attempt to load a version may take before it is written off; 0 is for ever."""
+    load_memory_factor: float = 1.0
+    """Multiplies what a version is taken to want of memory while it is loaded; 0: do not ask."""
+    version_fallback: bool = True
+    """Load the next newest in the place of a version that fails, where the policy is `latest`."""
     backend_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
@@ -228,7 +234,12 @@ class RepositorySettings:
             raise SettingsError("--model-repository is required")
         _at_least(1, model_load_thread_count=self.load_thread_count)
         _at_least(0, default_max_batch_size=self.default_max_batch_size)
-        _at_least(0, model_load_retry_count=self.load_retry_count)
+        _at_least(
+            0,
+            model_load_retry_count=self.load_retry_count,
+            model_load_timeout_secs=self.load_timeout_s,
+            model_load_memory_factor=self.load_memory_factor,
+        )
         _at_least(MIN_POLL_S, repository_poll_secs=self.poll_s)
         _at_least(0, repository_settle_secs=self.settle_s)
         if self.load_models and self.control_mode is not ControlMode.EXPLICIT:

@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from interlock.domain.description import ModelDescription
+from interlock.domain.errors import InvalidRequestError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import ServerPhase
 from interlock.domain.transition import Phase, Transition
@@ -56,6 +57,34 @@ def describe(channel: grpc.Channel, model: str) -> pb.DescribeResponse:
     )
     answer: pb.DescribeResponse = call(pb.DescribeRequest(model=model), timeout=TIMEOUT_S)
     return answer
+
+
+def retry(channel: grpc.Channel, model: str, version: str = "") -> pb.RetryResponse:
+    call = channel.unary_unary(
+        f"/{CONTROL}/Retry",
+        request_serializer=pb.RetryRequest.SerializeToString,
+        response_deserializer=pb.RetryResponse.FromString,
+    )
+    answer: pb.RetryResponse = call(
+        pb.RetryRequest(model=model, version=version), timeout=TIMEOUT_S
+    )
+    return answer
+
+
+def test_retry_asks_the_control_plane(world: Boundary) -> None:
+    with world.channel() as channel:
+        retry(channel, "m")
+        retry(channel, "m", "2")
+
+    assert world.control.asked == [("retry", "m", {}), ("retry", "m", {"version": 2})]
+
+
+def test_a_retry_that_is_refused_says_why(world: Boundary) -> None:
+    world.control.error = InvalidRequestError("nothing to try again")
+    with world.channel() as channel, pytest.raises(grpc.RpcError) as error:
+        retry(channel, "m")
+
+    assert refused(error.value) == (grpc.StatusCode.INVALID_ARGUMENT, "nothing to try again")
 
 
 def test_watch_tells_of_what_is_and_of_each_move(world: Boundary) -> None:
@@ -140,6 +169,8 @@ def test_the_service_is_restricted_with_the_model_repository() -> None:
             history(channel, "m")
         with pytest.raises(grpc.RpcError) as watched:
             next(watch(channel))
+        with pytest.raises(grpc.RpcError) as tried:
+            retry(channel, "m")
         allowed = watch(channel, **{"triton-grpc-protocol-key": "secret"})
 
         assert next(allowed).HasField("snapshot")
@@ -147,3 +178,5 @@ def test_the_service_is_restricted_with_the_model_repository() -> None:
     expected = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
     assert refused(error.value) == (grpc.StatusCode.UNAVAILABLE, expected)
     assert refused(watched.value) == (grpc.StatusCode.UNAVAILABLE, expected)
+    assert refused(tried.value) == (grpc.StatusCode.UNAVAILABLE, expected)
+    assert world.control.asked == []

@@ -57,6 +57,16 @@ def restricted(*categories: ProtocolCategory) -> RestrictedProtocols:
             id="no load thread",
         ),
         pytest.param(
+            lambda: RepositorySettings(roots=ROOTS, load_timeout_s=-1),
+            "model_load_timeout_secs must be at least 0, got -1",
+            id="negative load timeout",
+        ),
+        pytest.param(
+            lambda: RepositorySettings(roots=ROOTS, load_memory_factor=-0.5),
+            "model_load_memory_factor must be at least 0, got -0.5",
+            id="negative memory factor",
+        ),
+        pytest.param(
             lambda: RepositorySettings(roots=ROOTS, default_max_batch_size=-1),
             "default_max_batch_size must be at least 0, got -1",
             id="negative batch size",

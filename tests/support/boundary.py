@@ -102,6 +102,9 @@ class FakeControl:
     def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
         self._ask("unload", model, parameters)
 
+    def retry(self, model: str, version: int | None) -> None:
+        self._ask("retry", model, {} if version is None else {"version": version})
+
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
         return [entry for entry in self.entries if not ready_only or entry.state is Readiness.READY]
 
@@ -120,6 +123,7 @@ class FakeInspection:
         self.kept = 4096
         self.states: dict[GenerationKey, VersionState] = {}
         self.moves: list[Transition] = []
+        self.arriving: Sequence[VersionState] = ()
         self.plans: dict[str, Sequence[PlannedStep]] = {}
         self.described: dict[str, ModelDescription] = {}
 
@@ -134,6 +138,9 @@ class FakeInspection:
         if position is None or now - position > self.kept:
             return News(now, snapshot=tuple(self.states.values()))
         return News(now, moves=tuple(self.moves[position:]))
+
+    def staging(self) -> Sequence[VersionState]:
+        return self.arriving
 
     def history(self, model: str) -> Mapping[Version, Sequence[Transition]]:
         stories: dict[Version, list[Transition]] = {}
@@ -257,6 +264,7 @@ def build(
         servicer=servicer,
         control=ControlServicer(
             inspection=inspection,
+            control=control,
             gate=gate,
             subscribe=state.subscribe,
             clock=clock,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from interlock.backends.instance_group import NO_INSTANCES
 from interlock.control.inbox import Inbox
+from interlock.control.index import StagingBoard
 from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
@@ -22,7 +23,7 @@ from interlock.control.reports import (
     UpdateFailed,
     UpdatePrepared,
 )
-from interlock.control.wishes import Candidate, LoadWish, Polled, UnloadWish
+from interlock.control.wishes import Candidate, LoadWish, Polled, RetryWish, UnloadWish
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
@@ -217,6 +218,7 @@ class World:
         self.executor = FakeExecutor(self.table)
         self.inbox: Inbox[Message] = Inbox()
         self.clock = HandClock()
+        self.staging = StagingBoard()
         self.manager = Manager(
             repository=self.repository,
             mode=mode or ExplicitMode(),
@@ -224,6 +226,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            staging=self.staging,
         )
 
     @property
@@ -254,6 +257,18 @@ class World:
         self.inbox.put(wish)
         self.manager.step()
         return wish.outcome
+
+    def retry(self, *, version: int | None = None, found: Polled | None = None) -> "Future[None]":
+        """Ask for a new try of what failed, and step."""
+        wish = RetryWish(MODEL, None if version is None else Version(version), found)
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass, and step."""
+        self.clock.now += seconds
+        self.manager.step()
 
     def goes_on(self, loading: GenerationKey, event: Event) -> None:
         """Report that a load has come to its next phase, and step."""

@@ -179,6 +179,7 @@ class Follower:
             pace=Pace(POLL_S, patience_s=SETTLE_S),
             clock=self.clock,
             background=self._tasks.append,
+            urgent=self._tasks.append,
         )
 
     @property

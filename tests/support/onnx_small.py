@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from onnx import TensorProto, helper
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 # Old enough for every ONNX Runtime that we allow.
 OPSET: Final = 17
@@ -45,6 +46,33 @@ def add_constant(constant: float, shape: Shape = ("n",)) -> bytes:
         inputs={"x": ("FP32", shape)},
         outputs={"y": ("FP32", shape)},
         constants=[helper.make_tensor("constant", TensorProto.FLOAT, [], [constant])],
+    )
+
+
+def marked(constant: float, *, is_right: bool = True, ballast_bytes: int = 4096) -> bytes:
+    """`y` = `x` + `constant` and `twice` = 2 `x`, or half more where it is not right.
+
+    `constant` tells files apart, `twice` right ones from wrong ones. The ballast differs
+    from file to file and is of use to nobody; ONNX Runtime cannot know that.
+    """
+    ballast = np.random.default_rng(abs(int(constant))).random(ballast_bytes // 4, np.float32)
+    ballast[: len(ballast) // 2] = 0.0
+    return _model(
+        [
+            helper.make_node("Size", ["x"], ["length"]),
+            helper.make_node("Gather", ["ballast", "length"], ["nothing"]),
+            helper.make_node("Add", ["x", "constant"], ["sum"]),
+            helper.make_node("Add", ["sum", "nothing"], ["y"]),
+            helper.make_node("Add", ["x", "x"], ["double"]),
+            helper.make_node("Add", ["double", "error"], ["twice"]),
+        ],
+        inputs={"x": ("FP32", ("n",))},
+        outputs={"y": ("FP32", ("n",)), "twice": ("FP32", ("n",))},
+        constants=[
+            helper.make_tensor("constant", TensorProto.FLOAT, [], [constant]),
+            helper.make_tensor("error", TensorProto.FLOAT, [], [0.0 if is_right else 0.5]),
+            numpy_helper.from_array(ballast, "ballast"),
+        ],
     )
 
 

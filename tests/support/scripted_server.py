@@ -30,6 +30,7 @@ _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "LogSettings": (INFERENCE, pb.LogSettingsRequest),
     "Describe": (CONTROL, control_pb2.DescribeRequest),
     "Plan": (CONTROL, control_pb2.PlanRequest),
+    "Retry": (CONTROL, control_pb2.RetryRequest),
 }
 
 

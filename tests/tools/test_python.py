@@ -106,7 +106,7 @@ def test_takes_a_real_python() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["quickstart", "test", "lock", "install-wheel", "bench", "lib/python.sh"]
+    "script", ["quickstart", "test", "lock", "install-wheel", "bench", "demo-swap", "lib/python.sh"]
 )
 def test_the_scripts_are_bash(script: str) -> None:
     subprocess.run([BASH, "-n", ROOT / "tools" / script], check=True)

@@ -18,7 +18,16 @@ import pytest
 
 from tests.support.toolchains import grpcurl
 from tools import demonstration
-from tools.demonstration import EXAMPLES, Digit, Guess, drawing, guesses, shades_for, table
+from tools.demonstration import (
+    EXAMPLES,
+    DemonstrationError,
+    Digit,
+    Guess,
+    drawing,
+    guesses,
+    shades_for,
+    table,
+)
 from tools.environment import ROOT
 from tools.quickstart import HOST, port_trouble
 
@@ -73,6 +82,41 @@ def test_classifies_a_digit_and_stops() -> None:
     assert labels[0] == "three"
     assert len(labels) == 3
     assert "The server is right." in done.stdout
+
+
+def test_a_second_version_takes_over_and_no_client_notices() -> None:
+    done = quickstart("--exit", "--grpc-port=0")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = dict(re.findall(r"^ {4,6}(\S.*?) {2,}([\d,]+)$", done.stdout, re.MULTILINE))
+    sent, failed, before, after = (int(count.replace(",", "")) for count in counts.values())
+    assert list(counts) == [
+        "requests sent",
+        "failed",
+        "answered by version 1",
+        "answered by version 2",
+    ]
+    assert failed == 0
+    assert sent == before + after
+    assert before > 10
+    assert after > 10
+    assert re.search(r"version 2 took over \d\.\d\d s after its last byte", done.stdout)
+    assert "No client noticed." in done.stdout
+    assert not (EXAMPLES / "repository" / "digits" / "2").exists()
+
+
+def test_a_second_version_that_cannot_take_over_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, examples)
+    (examples / "next" / "digits" / "2" / "model.onnx").write_bytes(b"no model")
+
+    with pytest.raises(
+        DemonstrationError, match=r"^version 2 did not take over within 3\.0 s: .*model\.onnx"
+    ):
+        demonstration.run(Digit(examples, 7), 0, stop_after=True, patience_s=3.0)
+    assert "The server is right." in capsys.readouterr().out
 
 
 def test_a_wrong_answer_is_a_failure(tmp_path: Path) -> None:

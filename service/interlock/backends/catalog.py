@@ -11,6 +11,13 @@ from interlock.domain.errors import InvalidRequestError
 # Triton has them and this version does not, or not yet.
 MISSING: Final = ("python", "tensorrt", "pytorch", "openvino", "tensorflow", "ensemble")
 
+LOAD_COPIES: Final[Mapping[str, int]] = {".onnx": 2}
+"""How often what a file holds is in memory while it is loaded, by suffix; once for others.
+
+ONNX Runtime has the parsed file and the weights that it makes of it at the same time;
+weights in files of their own it maps.
+"""
+
 
 class Catalog:
     """Names to backends, and the options that the server was started with. Any thread reads."""

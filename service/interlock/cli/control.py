@@ -1,8 +1,8 @@
-"""`interlock get`, `describe`, `plan`, `watch`: what versions do, did and would do."""
+"""`interlock get`, `describe`, `plan`, `watch`, `retry`: what versions do, did and would do."""
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from interlock.cli.connection_flags import add_client_verb
 from interlock.cli.interrupt import interrupt_is_the_end
@@ -35,6 +35,15 @@ def add_parser(subparsers: SubParsers) -> None:
         timeout_s=30,
     )
     parser.add_argument("model", metavar="MODEL")
+    parser = add_client_verb(
+        subparsers,
+        "retry",
+        _retry,
+        summary="try again now what failed of a model, and wait until it serves",
+        timeout_s=None,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("version", metavar="VERSION", nargs="?", default="")
     parser = add_client_verb(
         subparsers,
         "watch",
@@ -72,15 +81,7 @@ def _lines(
     for state in states:
         # The index says of what serves why its successor does not.
         reason = entry.reason if state.state == _READY else state.reason
-        yield control.VersionState(
-            state.model,
-            state.version,
-            state.generation,
-            state.phase,
-            state.state,
-            reason,
-            state.since,
-        )
+        yield replace(state, reason=reason)
 
 
 def _row(line: control.VersionState) -> tuple[str, ...]:
@@ -91,8 +92,14 @@ def _row(line: control.VersionState) -> tuple[str, ...]:
         line.phase or "-",
         str(line.generation or "-"),
         line.since or "-",
-        one_line(line.reason),
+        _reason(line),
     )
+
+
+def _reason(state: control.VersionState) -> str:
+    """Return the reason in one line, with when it is tried again."""
+    reason = one_line(state.reason)
+    return f"{reason}; next try at {state.next_try}" if state.next_try else reason
 
 
 def _describe(arguments: argparse.Namespace, client: Client) -> int:
@@ -115,15 +122,32 @@ def _describe(arguments: argparse.Namespace, client: Client) -> int:
     known = ("PHASE", "GENERATION", "SINCE", "INSTANCES", "REQUESTS", "REASON")
     head = ("VERSION", "ON DISK", "SELECTED", *known)
     write(table(head, (row for version in description.versions for row in _version_rows(version))))
+    for line in (line for version in description.versions for line in _remarks(version)):
+        write(line)
     return DONE
+
+
+def _remarks(version: control.Version) -> Iterator[str]:
+    """Yield what a line of the table has no room for."""
+    if version.size_bytes:
+        yield f"version {version.version}: {version.size_bytes} bytes on disk"
+    if version.staging and version.generations:
+        yield f"version {version.version}, next content: {one_line(version.staging)}"
+    for generation in version.generations:
+        if generation.digest:
+            number = f"{version.version}#{generation.state.generation}"
+            yield f"version {number}: digest {generation.digest}"
 
 
 def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
     facts = (version.version, _yes_no(version.on_disk), _yes_no(version.selected))
     if not version.generations:
-        yield (*facts, "-", "-", "-", "-", "-", one_line(version.why_not_ready))
+        phase = "staging" if version.staging else "-"
+        yield (*facts, phase, "-", "-", "-", "-", one_line(version.why_not_ready))
+    newest = version.generations[-1] if version.generations else None
     for generation in version.generations:
         state = generation.state
+        reason = version.why_not_ready if generation is newest else ""
         yield (
             *facts,
             state.phase,
@@ -131,7 +155,7 @@ def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
             state.since or "-",
             str(generation.instances or "-"),
             str(generation.leases),
-            one_line(state.reason),
+            one_line(reason or state.reason),
         )
 
 
@@ -149,11 +173,23 @@ def _plan(arguments: argparse.Namespace, client: Client) -> int:
     return DONE
 
 
+def _retry(arguments: argparse.Namespace, client: Client) -> int:
+    control.retry(client, arguments.model, arguments.version)
+    if arguments.format == "json":
+        write_json({"model": arguments.model, "result": "serves"})
+    else:
+        write(f"{arguments.model}: serves")
+    return DONE
+
+
 def _watch(arguments: argparse.Namespace, client: Client) -> int:
     with interrupt_is_the_end():
         for event in control.watch(client, arguments.model):
             if isinstance(event, control.Move):
                 _write_move(event, is_json=arguments.format == "json")
+                continue
+            if isinstance(event, control.VersionState):
+                _write_staging(event, is_json=arguments.format == "json")
                 continue
             for state in event:
                 _write_state(state, is_json=arguments.format == "json")
@@ -170,9 +206,18 @@ def _write_move(move: control.Move, *, is_json: bool) -> None:
     )
 
 
+def _write_staging(state: control.VersionState, *, is_json: bool) -> None:
+    if is_json:
+        write_json_line({"event": "staging", **asdict(state)})
+        return
+    reason = one_line(state.reason) or "not waited for any more"
+    write(f"{state.since}  {state.model}/{state.version}  staging  {reason}", flush=True)
+
+
 def _write_state(state: control.VersionState, *, is_json: bool) -> None:
     if is_json:
         write_json_line({"event": "state", **asdict(state)})
         return
-    name = f"{state.model}/{state.version}#{state.generation}"
-    write(f"{state.since or '-'}  {name}  {state.phase}  {one_line(state.reason)}", flush=True)
+    number = f"#{state.generation}" if state.generation else ""
+    name = f"{state.model}/{state.version}{number}"
+    write(f"{state.since or '-'}  {name}  {state.phase}  {_reason(state)}", flush=True)

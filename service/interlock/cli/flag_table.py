@@ -127,6 +127,22 @@ MODEL_LOAD_RETRY_COUNT: Final = _number(
     "model-load-retry-count", Group.MODELS, _REPOSITORY.load_retry_count,
     "how often a version that failed to load is tried again at once",
 )  # fmt: skip
+MODEL_LOAD_TIMEOUT: Final = Flag(
+    "model-load-timeout-secs", Group.MODELS, read.seconds, _REPOSITORY.load_timeout_s, "SECONDS",
+    "write off an attempt to load a version, warm it up and prove it that takes longer: the"
+    " version fails, and another load takes the place; 0 waits for ever",
+)  # fmt: skip
+MODEL_LOAD_MEMORY_FACTOR: Final = Flag(
+    "model-load-memory-factor", Group.MODELS, read.factor, _REPOSITORY.load_memory_factor,
+    "FACTOR", "multiply by this what a version is taken to want of memory while it is loaded,"
+    " the size of its files, twice for .onnx; one that does not fit into what is free is not"
+    " loaded; 0 loads it all the same",
+)  # fmt: skip
+VERSION_FALLBACK: Final = _switch(
+    "version-fallback", Group.MODELS, _REPOSITORY.version_fallback,
+    "where the policy is 'latest', load the next newest version in the place of one that fails;"
+    " at start and in poll mode",
+)  # fmt: skip
 SCRATCH_DIRECTORY: Final = Flag(
     "scratch-directory", Group.MODELS, read.path, None, "PATH",
     "where files that come with a load are kept [the system's folder for temporary files]",
@@ -273,6 +289,9 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     DISABLE_AUTO_COMPLETE,
     MODEL_LOAD_THREAD_COUNT,
     MODEL_LOAD_RETRY_COUNT,
+    MODEL_LOAD_TIMEOUT,
+    MODEL_LOAD_MEMORY_FACTOR,
+    VERSION_FALLBACK,
     SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
     GRPC_ADDRESS,

@@ -4,6 +4,7 @@ A function here raises ValueError with the end of a sentence ("expects …") tha
 caller begins with the name of the flag, or SettingsError with a whole one.
 """
 
+import math
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -45,6 +46,19 @@ def seconds(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"expects a number of seconds, got '{text}'") from None
+
+
+def factor(text: str) -> float:
+    """Read a multiple; false is 0, which switches off what it is for."""
+    if text.lower() in _FALSE:
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"expects a number or false, got '{text}'")
+    return value
 
 
 def verbosity(text: str) -> int:

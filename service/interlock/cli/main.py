@@ -36,6 +36,7 @@ _CLIENT_VERBS: Final = (
     ("get", "control", "list models with what each version does"),
     ("describe", "control", "show all of one model, and why a version is not loaded"),
     ("plan", "control", "show what loading a model now would do, without doing it"),
+    ("retry", "control", "try again now what failed of a model"),
     ("watch", "control", "print each move of a version as it happens"),
     ("load", "repository", "load a model, or load it anew"),
     ("unload", "repository", "stop serving a model"),

@@ -20,7 +20,10 @@ _FROM: Final = "from"
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """Where one content of a version is. `since` is empty where it has not moved yet."""
+    """Where one content of a version is. `since` is empty where it has not moved yet.
+
+    `failures` is how often it has failed, `next_try` when it is tried again, "" for never.
+    """
 
     model: str
     version: str
@@ -29,6 +32,8 @@ class VersionState:
     state: str
     reason: str
     since: str
+    failures: int = 0
+    next_try: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One content of a version: so many requests are inside it, so many instances take them."""
+    """One content of a version: so many requests are inside it, so many instances take them.
+
+    `digest` is that of its files, `pending` while it is made, "" where nobody makes it.
+    """
 
     state: VersionState
     leases: int
     fingerprint: str
+    digest: str
     instances: int
 
 
@@ -71,6 +80,8 @@ class Version:
     on_disk: bool
     selected: bool
     why_not_ready: str
+    staging: str
+    size_bytes: int
     generations: tuple[Generation, ...]
 
 
@@ -105,8 +116,17 @@ def plan(client: Client, model: str) -> tuple[PlannedStep, ...]:
     )
 
 
-def watch(client: Client, model: str) -> Iterator[tuple[VersionState, ...] | Move]:
-    """Yield where everything is, then each move; where everything is again after a gap."""
+def retry(client: Client, model: str, version: str) -> None:
+    """Try again what failed of a model, or of one version; return when it serves."""
+    request = pb.RetryRequest(model=model, version=version)
+    client.call("Retry", request, pb.RetryResponse, service=CONTROL)
+
+
+def watch(client: Client, model: str) -> Iterator[tuple[VersionState, ...] | VersionState | Move]:
+    """Yield where everything is, then each move; where everything is again after a gap.
+
+    A single state is that of a content that arrives; with no reason, that it does no longer.
+    """
     request = pb.WatchRequest(model=model)
     for message in client.stream("Watch", request, pb.WatchResponse, service=CONTROL):
         match message.WhichOneof("event"):
@@ -114,12 +134,14 @@ def watch(client: Client, model: str) -> Iterator[tuple[VersionState, ...] | Mov
                 yield tuple(map(_state, message.snapshot.versions))
             case "transition":
                 yield _move(message.transition)
+            case "staging":
+                yield _state(message.staging)
 
 
 def states(client: Client, model: str) -> tuple[VersionState, ...]:
     """Return where everything is now; of one model, or of all."""
     for first in watch(client, model):
-        if not isinstance(first, Move):
+        if isinstance(first, tuple):
             return first
     return ()
 
@@ -143,8 +165,10 @@ def _version(message: pb.DescribeResponse.Version) -> Version:
         message.on_disk,
         message.selected,
         message.why_not_ready,
+        message.staging,
+        message.size_bytes,
         tuple(
-            Generation(_state(one.state), one.leases, one.fingerprint, one.instances)
+            Generation(_state(one.state), one.leases, one.fingerprint, one.digest, one.instances)
             for one in message.generations
         ),
     )
@@ -159,6 +183,8 @@ def _state(message: pb.VersionState) -> VersionState:
         message.state,
         message.reason,
         _time(message.since) if message.HasField("since") else "",
+        message.failures,
+        _time(message.next_try) if message.HasField("next_try") else "",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
+    NotFoundError,
     ServiceError,
     UnavailableError,
 )
@@ -77,3 +78,24 @@ def unload_failed(model: ModelName, ready: Iterable[Version]) -> InternalError |
     if not left:
         return None
     return InternalError(f"failed to unload '{model}', versions that are still available: {left}")
+
+
+def unknown(model: ModelName, version: Version | None = None) -> NotFoundError:
+    of_version = "" if version is None else f" version {version}"
+    return NotFoundError(f"Request for unknown model: '{model}'{of_version} is not found")
+
+
+def nothing_to_retry(
+    model: ModelName, version: Version | None, why: str = ""
+) -> InvalidRequestError:
+    what = "no version" if version is None else f"version {version}"
+    has_not = "has failed" if version is None else "has not failed"
+    reason = f": {why}" if why else ""
+    return InvalidRequestError(f"nothing to try again: {what} of model '{model}' {has_not}{reason}")
+
+
+def retry_overtaken(model: ModelName) -> UnavailableError:
+    return UnavailableError(
+        f"the new try of model '{model}' was overtaken by a change of its content or by another "
+        "request; RepositoryIndex tells what serves"
+    )

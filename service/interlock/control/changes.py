@@ -101,10 +101,14 @@ class Changes:
         times = [one.again_at for one in self._models.values() if one.again_at is not None]
         return min(times, default=None)
 
+    def found(self, model: str) -> Mapping[int, Candidate]:
+        """Return what counts as there of a model. Any thread."""
+        known = self._models.get(model)
+        return {} if known is None else known.found
+
     def fingerprints(self, model: str) -> set[str]:
         """Return the fingerprints that a model's versions may be compared with."""
-        known = self._models.get(model)
-        return set() if known is None else {one.observed for one in known.found.values()}
+        return {one.observed for one in self.found(model).values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,11 @@ def _of(
         if before or was_duplicate:
             yield Remove(ModelName(name))
         return
-    is_new = _identities(found) != _identities(model.asked)
-    if is_new:
+    # Touched files are no news, but whoever tries again has to know them as they are.
+    differs = found != model.asked
+    if differs and _identities(found) != _identities(model.asked):
         model.again_s = AGAIN_S
-    if is_new or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
+    if differs or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)

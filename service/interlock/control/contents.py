@@ -1,7 +1,8 @@
 """Tell whether files that differ from before still contain the same.
 
 A digest belongs to a version with one fingerprint. It is made in the background, once a
-version is asked for, so that there is something to compare a later one with.
+version has been loaded, so that there is something to compare a later one with. What a
+decision waits for does not wait for those.
 """
 
 from collections.abc import Callable, Collection
@@ -42,19 +43,21 @@ class _Content:
 
 
 class Contents:
-    """Remembers digests. One thread at a time; `submit` does a task in another.
+    """Remembers digests. One thread at a time; `submit` does a task in another, `urgent` too.
 
-    `done` is called there when a digest has been made.
+    `done` is called there when a digest has been made that a decision waits for.
     """
 
     def __init__(
         self,
         submit: Callable[[Task], None],
         *,
+        urgent: Callable[[Task], None],
         done: Callable[[], None],
         is_cancelled: Callable[[], bool],
     ) -> None:
         self._submit = submit
+        self._urgent = urgent
         self._done = done
         self._is_cancelled = is_cancelled
         self._seen: dict[str, FoundModel] = {}
@@ -84,7 +87,7 @@ class Contents:
         if old is None or new is None or not old.digest or old.shape != new.shape:
             return False
         if new.digest is None:
-            self.ask(version, after)
+            self._hurry((version, after), new)
             return None
         return new.digest == old.digest
 
@@ -103,7 +106,7 @@ class Contents:
         same = old.files.body == new.files.body
         if not same and old.digest and old.body_shape == new.body_shape:
             if new.digest is None:
-                self.ask(version, after)
+                self._hurry((version, after), new)
                 return None
             same = new.body == old.body
         return before.body if same else new.files.body
@@ -114,9 +117,22 @@ class Contents:
         content = self._content(version, fingerprint)
         if content is not None and not content.is_asked:
             content.is_asked = True
-            self._submit(lambda: self._make(key, content))
+            self._submit(lambda: self._make(key, content, _nothing))
 
-    def _make(self, key: Key, content: _Content) -> None:
+    def digest(self, version: StagedVersion, fingerprint: str) -> str | None:
+        """Return the digest, `None` while it is being made, "" where there is none. Any thread."""
+        content = self._content(version, fingerprint)
+        if content is None or not content.is_asked:
+            return ""
+        return content.digest
+
+    def _hurry(self, key: Key, content: _Content) -> None:
+        """Have a digest made that a decision waits for."""
+        if not content.is_asked:
+            content.is_asked = True
+            self._urgent(lambda: self._make(key, content, self._done))
+
+    def _make(self, key: Key, content: _Content, done: Callable[[], None]) -> None:
         try:
             files = digest_files(
                 content.directory, content.files.files, is_cancelled=self._is_cancelled
@@ -126,7 +142,7 @@ class Contents:
         else:
             body = {path: file for path, file in files.items() if not is_config(path)}
             self._made.put((key, version_digest(files), version_digest(body)))
-        self._done()
+        done()
 
     def _take_in(self) -> None:
         while True:
@@ -147,3 +163,7 @@ class Contents:
 
     def _content(self, version: StagedVersion, fingerprint: str) -> _Content | None:
         return self._contents.get(version.model, {}).get((version, fingerprint))
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from interlock.control.lifecycle import Event
+from interlock.control.load_watch import Attempt, LoadWatch, WriteOff
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -19,10 +20,11 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    Update,
     UpdateFailed,
     UpdatePrepared,
 )
-from interlock.control.workers import Workers
+from interlock.control.workers import MAX_LOST, Workers
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.runtime.threads import spawn
@@ -33,6 +35,7 @@ from interlock.serving.served_model import ServedModel
 log = structlog.get_logger()
 
 _UNLOAD_THREADS: Final = 4
+_STOPPING: Final = "Server is stopping"
 _DRAIN_NOTICE_S: Final = 10.0
 _EVENTS: Final[Mapping[LoadPhase, Event]] = {
     LoadPhase.WARMING: Event.WARM,
@@ -114,7 +117,9 @@ class _Phases:
 class ThreadExecutor:
     """Loads in a pool of `load_threads`; a thread waits for each version that is not empty yet.
 
-    A load that fails is tried again at once, `retries` times.
+    A load that fails is tried again at once, `retries` times. An attempt that takes longer
+    than `watch` allows has failed; its thread is replaced, and what it still comes to is
+    thrown away.
     """
 
     def __init__(
@@ -123,19 +128,31 @@ class ThreadExecutor:
         report: Callable[[Report], None],
         *,
         load_threads: int,
+        watch: LoadWatch,
         retries: int = 0,
+        max_lost_threads: int = MAX_LOST,
     ) -> None:
         self._loader = loader
         self._report = report
+        self._watch = watch
         self._retries = retries
         self._ending = False
-        self._loads = Workers("load", load_threads)
+        self._loads = Workers("load", load_threads, max_lost=max_lost_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
 
+    @property
+    def lost_threads(self) -> int:
+        """How many threads are still inside a load that was written off."""
+        return self._loads.lost
+
     def load(self, job: LoadJob) -> None:
-        self._loads.submit(
-            partial(self._load, job), dropped=partial(self._report, LoadDropped(job.key))
-        )
+        def task() -> None:
+            self._load(job, write_off)
+
+        def write_off(error: UnavailableError) -> None:
+            self._write_off(task, LoadFailed(job.key, error))
+
+        self._loads.submit(task, dropped=partial(self._drop, job.key))
 
     def withdraw(self, key: GenerationKey, served: ServedModel) -> None:
         served.leases.close()
@@ -150,10 +167,13 @@ class ThreadExecutor:
         self._unloads.submit(unload, dropped=unload)
 
     def adjust(self, job: LoadJob, served: ServedModel) -> None:
-        stopping = UpdateFailed(job, UnavailableError("Server is stopping"))
-        self._loads.submit(
-            partial(self._adjust, job, served), dropped=partial(self._report, stopping)
-        )
+        def task() -> None:
+            self._adjust(job, served, write_off)
+
+        def write_off(error: UnavailableError) -> None:
+            self._write_off(task, UpdateFailed(job, error))
+
+        self._loads.submit(task, dropped=partial(self._drop_update, job))
 
     def clear_away(self, update: InstanceUpdate) -> None:
         close = partial(self._loader.close_update, update)
@@ -163,9 +183,9 @@ class ThreadExecutor:
         self._ending = True
         self._loads.drop_waiting()
 
-    def _load(self, job: LoadJob) -> None:
+    def _load(self, job: LoadJob, write_off: WriteOff) -> None:
         phases = _Phases(job.key, self._report)
-        outcome = self._outcome(job, phases)
+        outcome = self._attempt(job, phases, write_off)
         for attempt in range(1, self._retries + 1):
             if not isinstance(outcome, LoadFailed) or self._ending:
                 break
@@ -176,8 +196,59 @@ class ThreadExecutor:
                 attempt=attempt,
                 reason=str(outcome.error),
             )
-            outcome = self._outcome(job, phases)
-        self._report(outcome)
+            outcome = self._attempt(job, phases, write_off)
+        if outcome is not None:
+            self._report(outcome)
+
+    def _attempt(
+        self, job: LoadJob, phases: OnPhase, write_off: WriteOff
+    ) -> Loaded | LoadFailed | None:
+        """Return how the attempt ended, `None` where it was written off before it did."""
+        watched = self._watch.begin(job.key, write_off)
+
+        def tell(phase: LoadPhase) -> None:
+            self._watch.enter(watched, phase)
+            phases(phase)
+
+        outcome = self._outcome(job, tell)
+        if self._watch.end(watched):
+            return outcome
+        self._throw_away(outcome, watched)
+        return None
+
+    def _write_off(self, task: Callable[[], None], failed: LoadFailed | UpdateFailed) -> None:
+        """Go on without a load that hangs."""
+        key = failed.key
+        replaced = self._loads.write_off(task)
+        write = log.warning if replaced else log.error
+        write(
+            "load written off",
+            model=key.model,
+            version=key.version,
+            generation=key.generation,
+            thread="replaced" if replaced else "not replaced, too many hang",
+            hanging=self._loads.lost,
+        )
+        self._report(failed)
+
+    def _throw_away(self, outcome: Loaded | LoadFailed, attempt: Attempt) -> None:
+        """What was written off has ended after all. Nobody waits for it."""
+        log.warning(
+            "a load that was written off has ended after all",
+            model=outcome.key.model,
+            version=outcome.key.version,
+            generation=outcome.key.generation,
+            seconds=round(self._watch.seconds_of(attempt), 1),
+            outcome="loaded, thrown away" if isinstance(outcome, Loaded) else outcome.error.reason,
+        )
+        if isinstance(outcome, Loaded):
+            self._take_apart(outcome.key, outcome.served)
+
+    def _drop(self, key: GenerationKey) -> None:
+        if self._loads.is_blocked:
+            self._report(LoadFailed(key, _no_thread_left(self._loads.lost)))
+        else:
+            self._report(LoadDropped(key))
 
     def _outcome(self, job: LoadJob, tell: OnPhase) -> Loaded | LoadFailed:
         try:
@@ -188,17 +259,27 @@ class ThreadExecutor:
             log.exception("load failed unexpectedly", model=job.key.model, version=job.key.version)
             return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
 
-    def _adjust(self, job: LoadJob, served: ServedModel) -> None:
+    def _adjust(self, job: LoadJob, served: ServedModel, write_off: WriteOff) -> None:
+        watched = self._watch.begin(job.key, write_off)
+        outcome = self._prepared(job, served, partial(self._watch.enter, watched))
+        if self._watch.end(watched):
+            self._report(outcome)
+        elif isinstance(outcome, UpdatePrepared):
+            self._loader.close_update(outcome.update)
+
+    def _drop_update(self, job: LoadJob) -> None:
+        blocked = self._loads.is_blocked
+        error = _no_thread_left(self._loads.lost) if blocked else UnavailableError(_STOPPING)
+        self._report(UpdateFailed(job, error))
+
+    def _prepared(self, job: LoadJob, served: ServedModel, tell: OnPhase) -> Update:
         try:
-            self._report(
-                UpdatePrepared(job, self._loader.prepare_update(served, job, _tell_nobody))
-            )
+            return UpdatePrepared(job, self._loader.prepare_update(served, job, tell))
         except ServiceError as error:
-            self._report(UpdateFailed(job, error))
+            return UpdateFailed(job, error)
         except BaseException as error:  # a model's code may raise anything, SystemExit too
             log.exception("update failed", model=job.key.model, version=job.key.version)
-            reason = InternalError(f"{type(error).__name__}: {error}")
-            self._report(UpdateFailed(job, reason))
+            return UpdateFailed(job, InternalError(f"{type(error).__name__}: {error}"))
 
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
         while not served.leases.wait_empty(_DRAIN_NOTICE_S):
@@ -216,12 +297,18 @@ class ThreadExecutor:
         self.discard(key, served)
 
     def _unload(self, key: GenerationKey, served: ServedModel) -> None:
+        self._take_apart(key, served)
+        self._report(Unloaded(key))
+
+    def _take_apart(self, key: GenerationKey, served: ServedModel) -> None:
         try:
             self._loader.unload(served)
         except Exception:
             log.exception("unload failed", model=key.model, version=key.version)
-        self._report(Unloaded(key))
 
 
-def _tell_nobody(_phase: LoadPhase) -> None:
-    """A version that serves has no other phase meanwhile."""
+def _no_thread_left(hanging: int) -> ServiceError:
+    return UnavailableError(
+        f"no thread is left to load it: {hanging} loads were written off and have not ended "
+        "since; restart the server"
+    )

@@ -1,14 +1,14 @@
 """What clients see of all models: the repository index, and strict readiness."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from interlock.control.lifecycle import Transition
 from interlock.domain.config import ModelConfig
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
-from interlock.domain.transition import VersionState
+from interlock.domain.transition import Phase, VersionState
 from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
@@ -47,7 +47,7 @@ class ModelView:
     """One model as clients may see it, versions in ascending order.
 
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
-    whether strict readiness minds. With `alone` it minds no version while another serves.
+    whether strict readiness minds. With `alone` it minds nothing while a version serves.
     `stories` holds the last moves of each version, `generations` everything that is known,
     by version, then by age.
     """
@@ -65,6 +65,12 @@ class ModelView:
         """Whether some version still holds something."""
         return any(version.readiness is not Readiness.UNAVAILABLE for version in self.versions)
 
+    @property
+    def failed(self) -> frozenset[Version]:
+        """Which versions have a content that failed."""
+        states = (generation.state for generation in self.generations)
+        return frozenset(state.key.version for state in states if state.phase is Phase.FAILED)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -80,14 +86,42 @@ StagingTexts = Mapping[ModelName, Mapping[Version, str]]
 class StagingBoard:
     """Which versions are there and not complete, and how far they are; poll mode writes it.
 
-    One thread shows, by assignment; any thread reads.
+    One thread shows, by assignment; any thread reads. `states` are the same, as they are told
+    of versions: with the moment from which on the text was true.
     """
 
     def __init__(self) -> None:
         self.latest: StagingTexts = {}
+        self.states: tuple[VersionState, ...] = ()
+        self._changed: Callable[[], None] = _nothing
 
-    def show(self, texts: StagingTexts) -> None:
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Call `tell` (quick, never blocking) in the showing thread when something changes."""
+        self._changed = tell
+
+    def show(self, texts: StagingTexts, now: float) -> None:
+        """Show what is true since `now` (monotonic), where it was not before."""
+        if texts == self.latest:
+            return
+        before = {state.key: state for state in self.states}
+        states: list[VersionState] = []
+        for model, of_model in sorted(texts.items()):
+            for version, text in sorted(of_model.items()):
+                state = _staged(model, version, text, now)
+                known = before.get(state.key)
+                states.append(known if known is not None and known.reason == text else state)
+        self.states = tuple(states)
         self.latest = texts
+        self._changed()
+
+
+def _staged(model: ModelName, version: Version, text: str, now: float) -> VersionState:
+    key = GenerationKey(model, version, Generation(0))
+    return VersionState(key, Phase.STAGING, Readiness.UNAVAILABLE, text, now)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def index_entries(
@@ -116,17 +150,19 @@ def strictly_ready(views: Iterable[ModelView]) -> bool:
     """Return whether every version that is known serves, or was taken down on purpose.
 
     A version on its way in or out does not count while another of its model serves: a
-    successor that loads must not make the whole server unready.
+    successor that loads must not make the whole server unready. Where each version stands
+    alone, at start and in poll mode, one that failed does not count either then: whoever
+    copies a broken version into the repository has not broken the server.
     """
     return all(map(_is_well, views))
 
 
 def _is_well(view: ModelView) -> bool:
-    if view.unready:
-        return False
     moving_is_fine = _serves(view)
     if view.alone and moving_is_fine:
         return True
+    if view.unready:
+        return False
     for version in view.versions:
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:

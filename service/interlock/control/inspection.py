@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interlock.control import answers
+from interlock.control.explanation import Surroundings, why_not_ready
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.manager import Manager
 from interlock.control.polling import NoVersionError
@@ -22,13 +23,19 @@ from interlock.domain.description import (
 )
 from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import ModelName, Version
-from interlock.domain.transition import News, Phase, Transition
+from interlock.domain.transition import News, Transition, VersionState
+from interlock.repository.fingerprint import by_version
 from interlock.repository.layout import check_model_name, default_config_path
+from interlock.repository.listing import FILE, list_model
 from interlock.repository.snapshot import ModelSource
 from interlock.repository.version_policy import Selection, select
+from interlock.runtime.clock import Clock
 
 ReadModel = Callable[[str], ModelSource]
 """Read one model's directory; raise ServiceError."""
+
+DigestOf = Callable[[ModelName, Version, str], str]
+"""Return the digest of a version with a fingerprint; "" where nobody reads its files."""
 
 Poll = Callable[[ModelName], Polled]
 """Read what a load of the model would load; raise ServiceError."""
@@ -43,9 +50,13 @@ class Inspection:
         *,
         read_model: ReadModel,
         poll: Poll,
+        clock: Clock,
+        digest_of: DigestOf,
         auto_complete: bool = True,
     ) -> None:
         self._manager = manager
+        self._clock = clock
+        self._digest_of = digest_of
         self._read_model = read_model
         self._poll = poll
         self._auto_complete = auto_complete
@@ -53,6 +64,10 @@ class Inspection:
     def news(self, position: int | None) -> News:
         """Return what has happened since `position`, or where everything is; see `Events`."""
         return self._manager.events.news(position)
+
+    def staging(self) -> Sequence[VersionState]:
+        """Return how far the contents are that arrive; the same object until that changes."""
+        return self._manager.staging()
 
     def history(self, model: str) -> Mapping[Version, Sequence[Transition]]:
         """Return the last moves of each version. Raise NotFoundError for an unknown model."""
@@ -64,13 +79,16 @@ class Inspection:
     def describe(self, model: str) -> ModelDescription:
         """Return all that is known. Raise NotFoundError where nobody knows the model."""
         view = self._manager.view(model)
+        staging = self._manager.staging_of(model)
         on_disk = self._look(model)
-        if view is None and on_disk.missing:
+        if view is None and on_disk.missing and not staging:
             raise _unknown(model)
         source = on_disk.source
         return ModelDescription(
             model=ModelName(model),
-            versions=tuple(_versions(view or ModelView(ModelName(model), ()), on_disk)),
+            versions=tuple(
+                self._versions(view or ModelView(ModelName(model), ()), on_disk, staging)
+            ),
             directory="" if source is None else str(source.directory),
             config_path=str(source.config_path or "") if source is not None else "",
             version_policy=on_disk.policy,
@@ -88,6 +106,43 @@ class Inspection:
         except ServiceError as error:
             raise answers.failed_to_poll(name, error) from error
         return preview(self._manager.view(model) or ModelView(name, ()), polled)
+
+    def _versions(
+        self, view: ModelView, on_disk: "_OnDisk", staging: Mapping[Version, str]
+    ) -> Iterator[VersionDescription]:
+        known: dict[int, list[GenerationView]] = {}
+        for generation in view.generations:
+            known.setdefault(generation.state.key.version, []).append(generation)
+        selection, sizes = on_disk.selection, on_disk.sizes
+        for number in sorted({*known, *on_disk.versions, *selection.missing, *staging}):
+            version = Version(number)
+            generations = known.get(version, [])
+            around = Surroundings(
+                is_on_disk=version in on_disk.versions,
+                is_selected=version in selection.versions or version in selection.missing,
+                problem=on_disk.problem,
+                policy=on_disk.policy,
+                trouble=view.trouble,
+                staging=staging.get(version, ""),
+            )
+            states = [generation.state for generation in generations]
+            yield VersionDescription(
+                version=version,
+                generations=tuple(map(self._described, generations)),
+                on_disk=around.is_on_disk,
+                selected=around.is_selected,
+                why_not_ready=why_not_ready(states, around, self._clock()),
+                staging=around.staging,
+                size_bytes=sizes.get(version, 0),
+            )
+
+    def _described(self, generation: GenerationView) -> GenerationDescription:
+        leases = 0 if generation.leases is None else generation.leases.count
+        key = generation.state.key
+        digest = self._digest_of(key.model, key.version, generation.fingerprint)
+        return GenerationDescription(
+            generation.state, generation.fingerprint, leases, digest, generation.instances
+        )
 
     def _look(self, model: str) -> "_OnDisk":
         try:
@@ -122,47 +177,19 @@ class _OnDisk:
     def versions(self) -> tuple[int, ...]:
         return () if self.source is None else self.source.versions
 
-    def why_not_loaded(self, version: int, trouble: str) -> str:
-        """Say why nothing was ever made of a version; `trouble` is that of the last poll."""
-        if version not in self.versions:
-            return self.problem or "its directory is not in the repository"
-        if self.problem:
-            return self.problem
-        if version not in self.selection.versions:
-            return f"the version policy ({self.policy}) does not select it"
-        return trouble or "nothing has asked to load it since its files came"
-
-
-def _versions(view: ModelView, on_disk: _OnDisk) -> Iterator[VersionDescription]:
-    known: dict[int, list[GenerationView]] = {}
-    for generation in view.generations:
-        known.setdefault(generation.state.key.version, []).append(generation)
-    selection = on_disk.selection
-    for version in sorted({*known, *on_disk.versions, *selection.missing}):
-        generations = known.get(version, [])
-        yield VersionDescription(
-            version=Version(version),
-            generations=tuple(map(_described, generations)),
-            on_disk=version in on_disk.versions,
-            selected=version in selection.versions or version in selection.missing,
-            why_not_ready=_why_not_ready(generations)
-            if generations
-            else on_disk.why_not_loaded(version, view.trouble),
-        )
-
-
-def _described(generation: GenerationView) -> GenerationDescription:
-    leases = 0 if generation.leases is None else generation.leases.count
-    return GenerationDescription(
-        generation.state, generation.fingerprint, leases, generation.instances
-    )
-
-
-def _why_not_ready(generations: Sequence[GenerationView]) -> str:
-    if any(generation.state.phase is Phase.READY for generation in generations):
-        return ""
-    newest = generations[-1].state
-    return f"{newest.phase.value}: {newest.reason}" if newest.reason else newest.phase.value
+    @property
+    def sizes(self) -> Mapping[int, int]:
+        """How many bytes the files in each version's directory have; empty where nobody can say."""
+        if self.source is None:
+            return {}
+        try:
+            versions, _ = by_version(list_model(self.source.directory).entries)
+        except OSError:
+            return {}
+        return {
+            version: sum(entry.size for entry in entries if entry.kind == FILE)
+            for version, entries in versions.items()
+        }
 
 
 def _written(policy: VersionPolicy) -> str:

@@ -36,6 +36,7 @@ from interlock.control.index import Listing, ModelView, StagingBoard, index_entr
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
+from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
@@ -58,6 +59,7 @@ from interlock.control.wishes import (
     End,
     LoadWish,
     Polled,
+    RetryWish,
     Stop,
     Trouble,
     UnloadAll,
@@ -67,6 +69,7 @@ from interlock.control.wishes import (
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
+from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
 from interlock.serving.table import ServingTable
@@ -110,18 +113,20 @@ class Manager:
         staging: StagingBoard | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
+        self._staging.on_change(self._notify)
         self._executor = executor
         self._inbox = inbox
         self._table = table
         self._clock = clock
         self._reception = Reception(
-            repository=repository, mode=mode, hand_over=inbox.put, clock=clock
+            repository=repository, mode=mode, hand_over=inbox.put, view=self.view, clock=clock
         )
         self._release = repository.release
         self._listing = CachedListing(repository.snapshot, clock)
         self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
+        self._due: dict[ModelName, float] = {}
         self._answers: list[tuple[Future[None], ServiceError | None]] = []
         self._moves: list[Transition] = []
         self._farewell: Future[None] | None = None
@@ -150,6 +155,10 @@ class Manager:
         """Unload every version and return when none is READY; a model not known is fine."""
         self._reception.unload(model, parameters)
 
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again now what failed of a model; see `Reception.retry`."""
+        self._reception.retry(model, version)
+
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
         return self._reception.peek(model)
@@ -169,6 +178,14 @@ class Manager:
     def view(self, model: str) -> ModelView | None:
         """Return what is known of a model now, `None` where that is nothing."""
         return self._views.get(ModelName(model))
+
+    def staging(self) -> tuple[VersionState, ...]:
+        """Return how far the contents are that arrive; the same object until that changes."""
+        return self._staging.states
+
+    def staging_of(self, model: str) -> Mapping[Version, str]:
+        """Return how far the contents of one model are that arrive."""
+        return self._staging.latest.get(ModelName(model), {})
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -224,8 +241,13 @@ class Manager:
     def run(self) -> None:
         """Step whenever there is something to hear, until `close`."""
         while not self._ended:
-            self._inbox.wait()
+            due = self.due()
+            self._inbox.wait(None if due is None else max(0.0, due - self._clock()))
             self.step()
+
+    def due(self) -> float | None:
+        """Return when to step though nothing has arrived (monotonic); the stepping thread's."""
+        return None if self._stopping else min(self._due.values(), default=None)
 
     def step(self) -> tuple[Action, ...]:
         """Do one round and return the actions it started.
@@ -254,6 +276,7 @@ class Manager:
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)
+        self._note_due(units)
         return actions
 
     def _hear(self) -> tuple[Unit, ...]:
@@ -264,12 +287,19 @@ class Manager:
                 touched.update((unit.model, unit) for unit in self._take_in(message))
             except Exception:  # what one message breaks is no reason to be deaf to the others
                 log.exception("message not taken in", message=message)
+        now = self._clock()
+        for unit in [self._units[name] for name, due in self._due.items() if due <= now]:
+            if not self._stopping:
+                unit.retry_due(now)
+                touched[unit.model] = unit
         return tuple(touched.values())
 
     def _take_in(self, message: Message) -> Iterator[Unit]:
         match message:
             case LoadWish() | UnloadWish():
                 yield from self._take_in_wish(message)
+            case RetryWish():
+                yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
             case Stop():
@@ -281,10 +311,8 @@ class Manager:
                     yield unit
             case End():
                 self._ended = True
-            case UpdatePrepared() | UpdateFailed():
-                yield from self._take_in_update(message)
             case _:
-                yield self._take_in_report(message)
+                yield from self._take_in_report(message)
 
     def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
         if self._stopping:
@@ -298,6 +326,28 @@ class Manager:
         else:
             unit.leave(wish.gone)
         yield unit
+
+    def _take_in_retry(self, wish: RetryWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        refusal: ServiceError | None = None
+        if self._stopping:
+            refusal = UnavailableError("Server is stopping")
+        elif unit is None:
+            refusal = answers.unknown(wish.model)
+        if unit is None or refusal is not None:
+            self._answers.append((wish.outcome, refusal))
+            return
+        yield unit
+        if wish.polled is not None:
+            unit.trouble = None
+            unit.aspire(wish.polled, alone=True)
+        known = {key.version for key in unit.aspired}
+        versions = known if wish.version is None else known & {wish.version}
+        unit.retry(versions)
+        if under_way := unit.under_way(versions):
+            unit.wait_for(under_way, wish.outcome)
+        else:
+            self._answers.append((wish.outcome, unit.why_no_retry(wish.version)))
 
     def _aspire_to_nothing(self, unit: Unit) -> None:
         """Let go of what was aspired; who waits for it hears that it will not come."""
@@ -322,9 +372,19 @@ class Manager:
         unit.trouble = trouble
         yield unit
 
-    def _take_in_report(self, report: Report) -> Unit:
-        unit = self._units[report.key.model]
-        record = unit.records[report.key]
+    def _take_in_report(self, report: Report) -> Iterator[Unit]:
+        if isinstance(report, (UpdatePrepared, UpdateFailed)):
+            yield from self._take_in_update(report)
+            return
+        unit = self._units.get(report.key.model, Unit(report.key.model))
+        record = unit.records.get(report.key)
+        if record is None or record.is_past(report):
+            self._put_aside(report)
+            return
+        self._hear_out(unit, record, report)
+        yield unit
+
+    def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
             case Progress(event=event):
                 self._move(unit, record, event, _REASONS[event])
@@ -334,15 +394,22 @@ class Manager:
                     self._move(unit, record, Event.PROVE, "loaded")
             case LoadFailed(error=error):
                 record.moved = isinstance(error, FilesMovedError)
+                record.hung = isinstance(error, OverTimeError)
+                record.failures += 1
                 self._move(unit, record, Event.FAIL, error.reason)
-                unit.fall_back()
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
             case Unloaded():
                 self._move(unit, record, Event.UNLOADED, "unloaded")
-        return unit
+        unit.fall_back()
+
+    def _put_aside(self, report: Report) -> None:
+        """Nobody waits for it any more; what it brings is taken apart again."""
+        log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
+        if isinstance(report, Loaded):
+            self._executor.discard(report.key, report.served)
 
     def _take_in_update(self, report: Update) -> Iterator[Unit]:
         """Take in what came of other instances, if they are still what is asked for."""
@@ -420,7 +487,7 @@ class Manager:
             model=key.model,
             version=key.version,
             generation=key.generation,
-            reason=reason,
+            reason=moved.reason,
             **{"from": moved.before.value, "to": moved.after.value},
         )
 
@@ -446,6 +513,7 @@ class Manager:
         for unit in units:
             self._settle(unit)
             self._answers += [(gone, None) for gone in unit.take_gone()]
+            self._answers += [(one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
             self._farewell = None
@@ -469,6 +537,14 @@ class Manager:
             )
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
+
+    def _note_due(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            due = unit.due()
+            if due is None or unit.is_empty:
+                self._due.pop(unit.model, None)
+            else:
+                self._due[unit.model] = due
 
     def _notify(self) -> None:
         for listener in self._listeners:

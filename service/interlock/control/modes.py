@@ -18,7 +18,13 @@ Snapshot = Callable[[], RepositorySnapshot]
 
 
 class Mode(Protocol):
-    """One model-control mode."""
+    """One model-control mode.
+
+    `follows` says whether somebody asks anew for whatever changes in the repositories.
+    """
+
+    @property
+    def follows(self) -> bool: ...
 
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
         """Return the models to load at start, whether or not they are there."""
@@ -33,6 +39,8 @@ class Mode(Protocol):
 class NoneMode:
     """`none`: all models of all repositories at start, and nothing after that."""
 
+    follows: bool = False
+
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:
         return _all_models(snapshot())
 
@@ -43,6 +51,8 @@ class NoneMode:
 @dataclass(frozen=True, slots=True)
 class PollMode:
     """`poll`: what the repositories hold, now and later; the poller asks for it."""
+
+    follows: bool = True
 
     def first_models(self, snapshot: Snapshot) -> tuple[ModelName, ...]:  # noqa: ARG002 - Mode's
         return ()
@@ -59,6 +69,7 @@ class ExplicitMode:
     """
 
     load_models: tuple[str, ...] = ()
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if WILDCARD in self.load_models and len(set(self.load_models)) > 1:

@@ -24,8 +24,10 @@ from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.polling import Repository
 from interlock.control.wishes import LoadWish, Trouble, UnloadWish
+from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
+from interlock.repository.digest import CancelledError
 from interlock.repository.scan import FoundModel, Scan
 from interlock.repository.stager import StagedVersion, Stager, Verification, verify
 from interlock.repository.staging import Complete, Leaving, Settling, Staging, Unverified
@@ -60,7 +62,7 @@ class Poller:
     """Keeps the wishes for all models in line with what is in the repositories.
 
     `tick` belongs to one thread: the one that `start` makes, or a test. `background` does a
-    task in another thread, one after the other.
+    task in another thread, one after the other; what somebody waits for goes to `urgent`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Poller:
         pace: Pace,
         clock: Clock,
         background: Callable[[Task], None],
+        urgent: Callable[[Task], None],
         after_scan: Callable[[], None] | None = None,
     ) -> None:
         self._scanner = scanner
@@ -85,7 +88,7 @@ class Poller:
         self._board = board
         self._pace = pace
         self._clock = clock
-        self._background = background
+        self._urgent = urgent
         self._after_scan = after_scan
         # Guards the two below, and is what the poller's thread sleeps on.
         self._news = threading.Condition()
@@ -94,9 +97,12 @@ class Poller:
         # From other threads.
         self._verified: SimpleQueue[Verification] = SimpleQueue()
         self._overtaken: SimpleQueue[str] = SimpleQueue()
+        self._settled: SimpleQueue[str] = SimpleQueue()
         # The stepping thread's own.
         self._changes = Changes()
-        self._contents = Contents(background, done=self.hint, is_cancelled=lambda: self._is_closing)
+        self._contents = Contents(
+            background, urgent=urgent, done=self.hint, is_cancelled=self.is_closing
+        )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
         self._first_until: float | None = clock() + pace.patience_s
@@ -105,6 +111,10 @@ class Poller:
     def start(self, on_death: OnDeath | None = None) -> None:
         """Start the poller's thread."""
         spawn("poller", self.run, on_death=on_death)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is asked for. Any thread."""
+        return self._is_closing
 
     def hint(self) -> None:
         """Say that a scan is worth its while now; any thread."""
@@ -147,13 +157,12 @@ class Poller:
             body_of=self._contents.body_of,
             now=now,
         )
-        self._board.show(_texts(staging))
+        self._board.show(_texts(staging), now)
         for order in orders:
             if self._is_closing:
                 break
             self._carry_out(order)
         self._verify(scan, staging)
-        self._ask_for_digests(orders)
         self._end_first_look(staging, now)
         return self._due(now)
 
@@ -177,7 +186,19 @@ class Poller:
         error = outcome.exception()
         self._first_loads.end(model, error if isinstance(error, ServiceError) else None)
 
+    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
+        """Return the digest of a version that is there, `PENDING` while it is made. Any thread.
+
+        "" where there is none, and for a content that has been replaced in the repository.
+        """
+        known = self._changes.found(model).get(version)
+        if known is None or known.fingerprint != fingerprint:
+            return ""
+        digest = self._contents.digest(StagedVersion(model, version), known.observed)
+        return PENDING if digest is None else digest
+
     def _ended(self, model: ModelName, outcome: "Future[None]") -> None:
+        self._settled.put(model)
         if isinstance(outcome.exception(), LoadMovedError):
             self._overtaken.put(model)
             self.hint()
@@ -193,6 +214,9 @@ class Poller:
         with contextlib.suppress(Empty):
             while True:
                 self._changes.ask_again(self._overtaken.get_nowait(), self._clock())
+        with contextlib.suppress(Empty):
+            while True:
+                self._ask_for_digests(self._settled.get_nowait())
 
     def _verify(self, scan: Scan, staging: Mapping[StagedVersion, Staging]) -> None:
         """Have the contents compared with the manifest where that is all that is lacking."""
@@ -203,19 +227,17 @@ class Poller:
             task = (key, one.fingerprint, model.manifest)
             if task not in self._verifying:
                 self._verifying.add(task)
-                self._background(_Verifying(model, key.version, self))
+                self._urgent(_Verifying(model, key.version, self))
 
     def verified(self, verification: Verification) -> None:
         """Take in how a comparison ended; any thread."""
         self._verified.put(verification)
         self.hint()
 
-    def _ask_for_digests(self, orders: tuple[Order, ...]) -> None:
-        """Of what has been asked for, so that a later change has something to differ from."""
-        for order in orders:
-            if isinstance(order, Look):
-                for version, candidate in order.found.items():
-                    self._contents.ask(StagedVersion(order.model, version), candidate.observed)
+    def _ask_for_digests(self, model: str) -> None:
+        """Of what has been loaded, so that a later change has something to differ from."""
+        for version, candidate in self._changes.found(model).items():
+            self._contents.ask(StagedVersion(model, version), candidate.observed)
 
     def _end_first_look(self, staging: Mapping[StagedVersion, Staging], now: float) -> None:
         if self._first_until is None:
@@ -265,7 +287,10 @@ class _Verifying:
     poller: Poller
 
     def __call__(self) -> None:
-        self.poller.verified(verify(self.model, self.version))
+        with contextlib.suppress(CancelledError):
+            self.poller.verified(
+                verify(self.model, self.version, is_cancelled=self.poller.is_closing)
+            )
 
 
 def at_low_priority(task: Task) -> Task:

@@ -99,12 +99,14 @@ class DiskRepository:
     """The repositories in the file system: `--model-repository` and what goes with it.
 
     `look` takes the fingerprint of a model's directory. Files that come with a request are
-    written to `scratch`.
+    written to `scratch`. Without `version_fallback` nothing takes the place of a version that
+    fails.
     """
 
     roots: Sequence[Path]
     config_name: str = ""
     auto_complete: bool = True
+    version_fallback: bool = True
     look: Callable[[Path], Fingerprint] = fingerprint
     scratch: Scratch = field(default_factory=Scratch)
 
@@ -147,11 +149,11 @@ class DiskRepository:
             )
             for version in source.versions
         }
-        return _chosen(config, source, found, look, common=prints.common)
+        return self._chosen(config, source, found, look, common=prints.common)
 
     def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
         source = read_model(self.roots, model, config_name=self.config_name)
-        return _chosen(self._configure(source, PLAIN), source, found, PLAIN)
+        return self._chosen(self._configure(source, PLAIN), source, found, PLAIN)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
         """Return what was read, and the fingerprint of that and of nothing newer.
@@ -172,6 +174,30 @@ class DiskRepository:
                 return source, prints
             source = again
         raise UnavailableError(f"model directory {source.directory} changes while it is read")
+
+    def _chosen(
+        self,
+        config: ModelConfig,
+        source: ModelSource,
+        found: Mapping[int, Candidate],
+        look: Look,
+        *,
+        common: str = "",
+    ) -> Polled:
+        selected = _selected(config, source, found, look)
+        is_latest = config.version_policy.kind is VersionPolicyKind.LATEST
+        rest: list[int] = []
+        if self.version_fallback and is_latest and not look.versions:
+            rest = sorted(found.keys() - set(selected), reverse=True)
+        return Polled(
+            model=ModelName(source.name),
+            config=config,
+            directory=source.directory,
+            candidates=tuple(found[version] for version in selected),
+            fallbacks=tuple(found[version] for version in rest),
+            common=common,
+            origin=look.origin,
+        )
 
     def _configure(self, source: ModelSource, look: Look) -> ModelConfig:
         if look.config is not None:
@@ -197,29 +223,6 @@ def _print_of(fingerprint: str, look: Look) -> str:
         return fingerprint
     text = look.config.encode("utf-8", errors="surrogatepass")
     return f"{fingerprint} {hashlib.sha256(text).hexdigest()}"
-
-
-def _chosen(
-    config: ModelConfig,
-    source: ModelSource,
-    found: Mapping[int, Candidate],
-    look: Look,
-    *,
-    common: str = "",
-) -> Polled:
-    selected = _selected(config, source, found, look)
-    rest: list[int] = []
-    if config.version_policy.kind is VersionPolicyKind.LATEST and not look.versions:
-        rest = sorted(found.keys() - set(selected), reverse=True)
-    return Polled(
-        model=ModelName(source.name),
-        config=config,
-        directory=source.directory,
-        candidates=tuple(found[version] for version in selected),
-        fallbacks=tuple(found[version] for version in rest),
-        common=common,
-        origin=look.origin,
-    )
 
 
 def _selected(

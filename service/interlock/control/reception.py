@@ -13,6 +13,7 @@ import structlog
 from interlock.control import answers
 from interlock.control.asking import wish_of
 from interlock.control.first_loads import FirstLoads
+from interlock.control.index import ModelView
 from interlock.control.load_parameters import (
     LoadOptions,
     Parameter,
@@ -23,16 +24,16 @@ from interlock.control.modes import Mode
 from interlock.control.overrides import Overrides
 from interlock.control.polling import PLAIN, Look, Repository
 from interlock.control.turns import Turns
-from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
+from interlock.control.wishes import LoadWish, Polled, RetryWish, Trouble, UnloadWish
 from interlock.domain.errors import ServiceError, UnavailableError
-from interlock.domain.ids import ModelName
+from interlock.domain.ids import ModelName, Version
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
 from interlock.runtime.clock import Clock
 
 log = structlog.get_logger()
 
-ModelWish = LoadWish | UnloadWish | Trouble
+ModelWish = LoadWish | UnloadWish | RetryWish | Trouble
 
 
 class Reception:
@@ -44,12 +45,14 @@ class Reception:
         repository: Repository,
         mode: Mode,
         hand_over: Callable[[ModelWish], None],
+        view: Callable[[str], ModelView | None],
         clock: Clock,
     ) -> None:
         self._repository = repository
         self._overrides = Overrides(repository)
         self._mode = mode
         self._hand_over = hand_over
+        self._view = view
         self._clock = clock
         self._turns = Turns()
         self.first_loads = FirstLoads()
@@ -89,6 +92,31 @@ class Reception:
         self._ask(wish).result()
         if options.wait:
             wish.gone.result()
+
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again now what failed of a model, or of this version; return when it serves.
+
+        Where nobody follows the repositories, with what is there now. Raise NotFoundError for
+        what nobody knows, InvalidRequestError where nothing has failed, or fails again, and
+        what `load` raises where the repository has nothing to load.
+        """
+        name = ModelName(model)
+        number = None if version is None else Version(version)
+        view = self._view(name)
+        if view is None:
+            raise answers.unknown(name)
+        if self._mode.follows:
+            wish = RetryWish(name, number)
+            self._hand_over(wish)
+            wish.outcome.result()
+            return
+        _check_failed(view, number)
+        self._turns.enter(name)
+        found = self._poll(name)
+        if isinstance(found, LoadWish) and view.alone:
+            self._ask(RetryWish(name, number, found.polled)).result()
+        else:
+            self._ask(found).result()
 
     def peek(self, model: ModelName) -> Polled:
         """Return what a plain load would find now, changing nothing."""
@@ -154,3 +182,12 @@ class Reception:
     def _first_load_ended(self, model: ModelName, outcome: "Future[None]") -> None:
         error = outcome.exception()
         self.first_loads.end(model, error if isinstance(error, ServiceError) else None)
+
+
+def _check_failed(view: ModelView, version: Version | None) -> None:
+    """Refuse a retry of what has not failed."""
+    if version is not None and version not in {one.version for one in view.versions}:
+        raise answers.unknown(view.model, version)
+    wanted = view.failed if version is None else view.failed & {version}
+    if not wanted and not (view.trouble and version is None):
+        raise answers.nothing_to_retry(view.model, version)

@@ -4,14 +4,16 @@ The manager is the only writer, from its own thread. What other threads may see 
 the immutable `ModelView` and the serving table's `ModelEntry`, both made here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Set as AbstractSet
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from interlock.control import answers
 from interlock.control.adjusting import Adjustment, Stage, can_adjust
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
+from interlock.control.lateness import is_late
 from interlock.control.lifecycle import (
     ON_THE_WAY,
     OVER,
@@ -21,7 +23,10 @@ from interlock.control.lifecycle import (
     advance,
     readiness_of,
 )
+from interlock.control.quarantine import next_try, note
+from interlock.control.reports import Report
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
+from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
 from interlock.serving.instance_update import InstanceUpdate
@@ -43,8 +48,10 @@ class Record:
     `served` is set from the moment it has been built until it has been unloaded. `reason`
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
-    nothing of their content. `body` stands for the files but for the configuration;
-    `adjustment` is what is to become of the instances of what serves, or failed to.
+    nothing of their content; `hung`, that its load was written off, and may hold a thread.
+    `failures` is how often its content has failed so far. `body` stands for the files but for
+    the configuration; `adjustment` is what is to become of the instances of what serves, or
+    failed to.
     """
 
     job: LoadJob
@@ -55,6 +62,8 @@ class Record:
     served: ServedModel | None = None
     last_move: Transition | None = None
     moved: bool = False
+    hung: bool = False
+    failures: int = 0
     body: str = ""
     adjustment: Adjustment | None = None
 
@@ -79,16 +88,23 @@ class Record:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
 
-    def view(self) -> GenerationView:
-        """Return what others may see of it now."""
+    def is_past(self, report: Report) -> bool:
+        """Whether the report comes too late to change anything."""
+        return is_late(report, self.phase, built=self.served is not None)
+
+    def view(self, next_try: float | None = None) -> GenerationView:
+        """Return what others may see of it now; `next_try` is when it is tried again."""
         move = self.last_move
+        reason = self.reason if self.phase is Phase.FAILED else move.reason if move else ""
         return GenerationView(
             VersionState(
                 self.key,
                 self.phase,
                 readiness_of(self.phase),
-                reason="" if move is None else move.reason,
+                reason=reason,
                 since=None if move is None else move.moment,
+                failures=self.failures,
+                next_try=next_try,
             ),
             self.fingerprint,
             None if self.served is None else self.served.leases,
@@ -120,6 +136,14 @@ class Leaving:
     gone: "Future[None]"
 
 
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """What is tried again on request, and who waits to hear how that ended."""
+
+    keys: frozenset[GenerationKey]
+    outcome: "Future[None]"
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
@@ -135,6 +159,7 @@ class Unit:
     pending: LoadWish | UnloadWish | None = None
     trouble: Trouble | None = None
     leaving: list[Leaving] = field(default_factory=list)
+    trying: list[Trying] = field(default_factory=list)
     alone: bool = False
     polled: Polled | None = None
     given_up: list[InstanceUpdate] = field(default_factory=list)
@@ -210,10 +235,15 @@ class Unit:
         self.fall_back()
 
     def fall_back(self) -> None:
-        """Aspire to a fallback in the place of each version that failed and does not serve."""
+        """Aspire to a fallback for each version that failed and does not serve, to no other.
+
+        What is tried again has failed for as long as it has not been built.
+        """
         if not self.alone or self.polled is None:
             return
         keys = {key.version: key for key in self.aspired}
+        spare = {candidate.version for candidate in self.polled.fallbacks}
+        chosen = {key for key in self.aspired if key.version not in spare}
         lacking = sum(
             self._is_lost(keys[one.version])
             for one in self.polled.candidates
@@ -223,8 +253,80 @@ class Unit:
             if not lacking:
                 break
             key = keys.get(candidate.version) or self._key_of(candidate)
-            self.aspired |= {key}
+            chosen.add(key)
             lacking -= not self._is_lost(key)
+        self.aspired = frozenset(chosen)
+
+    def due(self) -> float | None:
+        """Return when there is something to do though nothing happens, monotonic."""
+        if self.pending is not None:
+            return None
+        times = (self._next_try(self.records[key]) for key in self.aspired)
+        return min((time for time in times if time is not None), default=None)
+
+    def retry_due(self, now: float) -> None:
+        """Try again what has been in quarantine for long enough, unless a wish is under way."""
+        if self.pending is None:
+            times = {key.version: self._next_try(self.records[key]) for key in self.aspired}
+            self.retry(
+                {version for version, time in times.items() if time is not None and time <= now}
+            )
+
+    def retry(self, versions: AbstractSet[Version]) -> None:
+        """Begin a new generation of the same content of those of the versions that failed."""
+        if self.polled is None:
+            return
+        found = {one.version: one for one in (*self.polled.candidates, *self.polled.fallbacks)}
+        for key in sorted(self.aspired):
+            record = self.records[key]
+            if self._is_waiting(record) and key.version in versions & found.keys():
+                again = self._begin(found[key.version])
+                self.records[again].failures = record.failures
+                self.aspired = self.aspired - {key} | {again}
+
+    def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
+        """Return which aspired generations of the versions are on their way."""
+        return {
+            key
+            for key in self.aspired
+            if key.version in versions and self.records[key].phase in ON_THE_WAY
+        }
+
+    def why_no_retry(self, version: Version | None) -> ServiceError:
+        """Return the answer where there is nothing to try again."""
+        if version is not None and version not in {key.version for key in self.records}:
+            return answers.unknown(self.model, version)
+        if self.trouble is not None:
+            return self.trouble.answer
+        return answers.nothing_to_retry(self.model, version)
+
+    def outcome_of(self, keys: Collection[GenerationKey]) -> ServiceError | None:
+        """Return what became of generations that were tried; `None` where all serve."""
+        records = [record for key in sorted(keys) if (record := self.records.get(key))]
+        failures = [
+            (record.key.version, record.reason)
+            for record in records
+            if record.phase is Phase.FAILED
+        ]
+        if failures:
+            return answers.load_failed(self.model, failures)
+        serve = sum(record.phase is Phase.READY for record in records)
+        return None if serve == len(keys) else answers.retry_overtaken(self.model)
+
+    def wait_for(self, keys: Collection[GenerationKey], outcome: "Future[None]") -> None:
+        """Remember who waits until it is known what became of these."""
+        self.trying.append(Trying(frozenset(keys), outcome))
+
+    def take_tried(self) -> list[Trying]:
+        """Return those whose wait is over, each once."""
+        open_keys = {
+            key
+            for key, record in self.records.items()
+            if record.phase in ON_THE_WAY or record.phase is Phase.PROVING
+        }
+        over = [one for one in self.trying if not one.keys & open_keys]
+        self.trying = [one for one in self.trying if one.keys & open_keys]
+        return over
 
     def move(self, record: Record, event: Event, reason: str, now: float) -> Transition:
         """Take one step of the lifecycle; the only place where a phase is assigned."""
@@ -235,6 +337,10 @@ class Unit:
             record.served = None
         transition = Transition(record.key, before, record.phase, reason, now)
         record.last_move = transition
+        if self._is_waiting(record):
+            remark = note(record.failures, hung=record.hung)
+            transition = replace(transition, reason=f"{reason}; {remark}")
+            record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
@@ -273,7 +379,9 @@ class Unit:
             unready=trouble is not None and trouble.unready,
             alone=self.alone,
             stories=dict(self.stories),
-            generations=tuple(self.records[key].view() for key in sorted(self.records)),
+            generations=tuple(
+                record.view(self._next_try(record)) for _, record in sorted(self.records.items())
+            ),
         )
 
     def entry(self) -> ModelEntry:
@@ -289,10 +397,24 @@ class Unit:
             latest=ready[max(ready)] if ready else None,
         )
 
+    def _next_try(self, record: Record) -> float | None:
+        """Return when it is tried again by itself, `None` for never.
+
+        What hung is not: each try may cost a thread, and there are not many.
+        """
+        if record.hung or record.last_move is None or not self._is_waiting(record):
+            return None
+        return next_try(record.last_move.moment, record.failures)
+
+    def _is_waiting(self, record: Record) -> bool:
+        """Whether a generation is in quarantine."""
+        return self.alone and record.phase is Phase.FAILED and record.key in self.aspired
+
     def _is_lost(self, key: GenerationKey) -> bool:
         """Whether a version failed and nothing older of it serves."""
-        failed = self.records[key].phase is Phase.FAILED
-        return failed and not any(
+        record = self.records[key]
+        has_failed = record.failures > 0 and record.phase in ON_THE_WAY | {Phase.FAILED}
+        return has_failed and not any(
             record.phase is Phase.READY for record in self._generations_of(key.version)
         )
 
@@ -384,4 +506,20 @@ class Unit:
         newest = self._generations_of(record.key.version)[0]
         if newest.phase is Phase.FAILED:
             return newest.reason
-        return "" if self.trouble is None else self.trouble.error.reason
+        if self.trouble is not None:
+            return self.trouble.error.reason
+        return self._why_spare(record.key)
+
+    def _why_spare(self, key: GenerationKey) -> str:
+        """Return in whose place a fallback serves, "" for what is none."""
+        if self.polled is None or key not in self.aspired:
+            return ""
+        if key.version not in {candidate.version for candidate in self.polled.fallbacks}:
+            return ""
+        lost = sorted(
+            other.version
+            for other in self.aspired
+            if other.version > key.version and self._is_lost(other)
+        )
+        listed = ", ".join(map(str, lost))
+        return f"serves in the place of version {listed}, which failed" if lost else ""

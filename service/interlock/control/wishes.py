@@ -80,6 +80,19 @@ class UnloadWish:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RetryWish:
+    """What failed of the model, or this version of it, shall be tried again now.
+
+    `polled` is what was found for that; `None` where what was asked for last is up to date.
+    """
+
+    model: ModelName
+    version: Version | None = None
+    polled: Polled | None = None
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trouble:
     """The model could not be polled. What serves of it goes on; the index says why.
 
@@ -122,4 +135,4 @@ class End:
     outcome: "Future[None]" = field(default_factory=Future)
 
 
-Wish = LoadWish | UnloadWish | Trouble | Stop | UnloadAll | End
+Wish = LoadWish | UnloadWish | RetryWish | Trouble | Stop | UnloadAll | End

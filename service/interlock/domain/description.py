@@ -2,30 +2,42 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
 
+PENDING: Final = "pending"
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationDescription:
-    """One content of a version: requests inside it are `leases`, `instances` take them."""
+    """One content of a version: requests inside it are `leases`, `instances` take them.
+
+    `digest` is that of its files, `PENDING` until they have been read, "" where nobody does.
+    """
 
     state: VersionState
     fingerprint: str
     leases: int
+    digest: str = ""
     instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class VersionDescription:
-    """One version, generations oldest first. `why_not_ready` is empty where it serves."""
+    """One version, generations oldest first. `why_not_ready` is empty where it serves.
+
+    `staging` says how far a content is that arrives, `size_bytes` what its directory holds.
+    """
 
     version: Version
     generations: tuple[GenerationDescription, ...]
     on_disk: bool
     selected: bool
     why_not_ready: str
+    staging: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,19 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """Where one generation is now; `since` (monotonic) is `None` where it has not moved yet."""
+    """Where one generation is now; `since` (monotonic) is `None` where it has not moved yet.
+
+    A version that is being staged has no generation yet: its number is 0. `failures` is how
+    often the content has failed, `next_try` (monotonic) when it is tried again by itself.
+    """
 
     key: GenerationKey
     phase: Phase
     readiness: Readiness
     reason: str = ""
     since: float | None = None
+    failures: int = 0
+    next_try: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,17 @@ def encode_state(state: VersionState, zero: datetime) -> pb.VersionState:
         phase=phase_name(state.phase),
         state=state.readiness.value,
         reason=state.reason,
+        failures=state.failures,
     )
     if state.since is not None:
         message.since.FromDatetime(zero + timedelta(seconds=state.since))
+    if state.next_try is not None:
+        message.next_try.FromDatetime(zero + timedelta(seconds=state.next_try))
     return message
+
+
+def encode_staging(state: VersionState, zero: datetime) -> pb.WatchResponse:
+    return pb.WatchResponse(staging=encode_state(state, zero))
 
 
 def encode_snapshot(states: Iterable[VersionState], zero: datetime) -> pb.WatchResponse:
@@ -85,6 +92,8 @@ def _version(version: VersionDescription, zero: datetime) -> pb.DescribeResponse
         on_disk=version.on_disk,
         selected=version.selected,
         why_not_ready=version.why_not_ready,
+        staging=version.staging,
+        size_bytes=version.size_bytes,
     )
 
 
@@ -95,5 +104,6 @@ def _generation(
         state=encode_state(generation.state, zero),
         leases=generation.leases,
         fingerprint=generation.fingerprint,
+        digest=generation.digest,
         instances=generation.instances,
     )

@@ -1,22 +1,23 @@
 """Answer the RPCs of interlock.v1.Control: decode, call, encode."""
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from interlock.domain.errors import NotFoundError
-from interlock.domain.transition import Transition
+from interlock.domain.transition import Transition, VersionState
 from interlock.frontend.control_codec import (
     encode_description,
     encode_move,
     encode_snapshot,
+    encode_staging,
     encode_step,
 )
 from interlock.frontend.gate import Category, Gate
 from interlock.frontend.pools import Pools
-from interlock.frontend.ports import ModelInspection
+from interlock.frontend.ports import ModelControl, ModelInspection
 from interlock.frontend.rpc import Guard, Service
 from interlock.frontend.subscribers import Subscribers
 from interlock.pb import control_pb2 as pb
@@ -29,7 +30,7 @@ _CATEGORY: Final[Category] = "model-repository"
 
 
 class ControlServicer:
-    """One short method per RPC, any thread; only `describe` and `plan` block.
+    """One short method per RPC, any thread; only `describe`, `plan` and `retry` block.
 
     `watches` are the streams. `zero` is the time of day from which the moments of the models'
     moves count.
@@ -39,12 +40,14 @@ class ControlServicer:
         self,
         *,
         inspection: ModelInspection,
+        control: ModelControl,
         gate: Gate,
         subscribe: Callable[[Callable[[], None]], Callable[[], None]],
         clock: Clock,
         zero: datetime,
     ) -> None:
         self._inspection = inspection
+        self._control = control
         self._gate = gate
         self._zero = zero
         self.watches = Subscribers("control-watch", subscribe=subscribe, clock=clock)
@@ -81,6 +84,12 @@ class ControlServicer:
         self._gate.check_started()
         return pb.PlanResponse(steps=map(encode_step, self._inspection.plan(request.model)))
 
+    def retry(self, request: pb.RetryRequest) -> pb.RetryResponse:
+        self._gate.check_started()
+        version = parse_version(request.version)
+        self._control.retry(request.model, None if version == LATEST else version)
+        return pb.RetryResponse()
+
     def service(self, guard: Guard, pools: Pools) -> Service:
         return Service(
             CONTROL_SERVICE,
@@ -110,6 +119,12 @@ class ControlServicer:
                     category=_CATEGORY,
                     pool=pools.inspection,
                 ),
+                "Retry": guard.unary(
+                    self.retry,
+                    request=pb.RetryRequest,
+                    category=_CATEGORY,
+                    pool=pools.repository,
+                ),
             },
         )
 
@@ -127,18 +142,37 @@ class ModelSubscription:
     zero: datetime
     _position: int | None = None
     _untold: deque[Transition] = field(default_factory=deque)
+    _arriving: Sequence[VersionState] = ()
+    _staging: deque[VersionState] = field(default_factory=deque)
 
     def next(self) -> pb.WatchResponse | None:
         if not self._untold:
             news = self.inspection.news(self._position)
             self._position = news.position
             if news.snapshot is not None:
-                states = (state for state in news.snapshot if self._concerns(state.key.model))
+                self._arriving = self.inspection.staging()
+                self._staging.clear()
+                known = (*news.snapshot, *self._arriving)
+                states = (state for state in known if self._concerns(state.key.model))
                 return encode_snapshot(states, self.zero)
+            self._look_at_staging()
             self._untold.extend(move for move in news.moves if self._concerns(move.key.model))
+        if self._staging:
+            return encode_staging(self._staging.popleft(), self.zero)
         if not self._untold:
             return None
         return pb.WatchResponse(transition=encode_move(self._untold.popleft(), self.zero))
+
+    def _look_at_staging(self) -> None:
+        """Note what arrives differently from before, and what does no longer."""
+        arriving, before = self.inspection.staging(), self._arriving
+        if arriving is before:
+            return
+        self._arriving = arriving
+        now = {state.key for state in arriving}
+        over = [replace(state, reason="") for state in before if state.key not in now]
+        news = [*(state for state in arriving if state not in before), *over]
+        self._staging.extend(state for state in news if self._concerns(state.key.model))
 
     def _concerns(self, model: str) -> bool:
         return self.model in {"", model}

@@ -6,7 +6,7 @@ from typing import Protocol
 from interlock.domain.description import ModelDescription, PlannedStep
 from interlock.domain.ids import Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
-from interlock.domain.transition import News, Transition
+from interlock.domain.transition import News, Transition, VersionState
 
 LoadParameter = bool | int | str | bytes | None
 LogValue = bool | int | str
@@ -23,6 +23,10 @@ class ModelControl(Protocol):
         """Unload every version; return when none is READY."""
         ...
 
+    def retry(self, model: str, version: int | None) -> None:
+        """Try again what failed of a model, or of this version; return when it serves."""
+        ...
+
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
         """Every known model and version, by name, then by version. Never blocks."""
         ...
@@ -35,6 +39,13 @@ class ModelInspection(Protocol):
         """Return what has happened since an earlier reading, or where everything is now.
 
         The latter for `None`, and for a position that is too long ago. Never blocks.
+        """
+        ...
+
+    def staging(self) -> Sequence[VersionState]:
+        """Return how far the contents are that arrive; the same object until that changes.
+
+        Never blocks.
         """
         ...
 

@@ -18,6 +18,7 @@ from interlock.domain.errors import InvalidRequestError
 from interlock.repository.digest import FileDigest
 from interlock.repository.layout import MANIFEST_FILE, is_ignored, is_left_behind, version_of
 from interlock.repository.listing import FILE, Entry
+from interlock.repository.plain_file import open_file
 
 MAX_BYTES: Final = 16 << 20
 FORMAT: Final = 1
@@ -174,7 +175,7 @@ def write(manifest: Manifest, path: Path) -> None:
 
 def read(path: Path) -> Manifest:
     """Read a manifest. Raise OSError where there is none, ManifestError where it is none."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ManifestError(f"{path.name} is longer than {MAX_BYTES >> 20} MiB")

@@ -14,6 +14,7 @@ from typing import Final
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository import layout
+from interlock.repository.plain_file import read_file
 
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
@@ -222,7 +223,7 @@ def _first_entries(
 def _read_text(path: Path) -> str | None:
     """Return the file's text, `None` if it has gone; raise InvalidRequestError if unreadable."""
     try:
-        return path.read_bytes().decode("utf-8", errors="surrogateescape")
+        return read_file(path).decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise InvalidRequestError(
             f"failed to open text file for read {path}: {error.strerror}"

@@ -66,7 +66,8 @@ class Scheduler(Protocol):
         """Get ready to run on these instead; those that run now may be among them.
 
         One prepared at a time. Each runner that then goes is handed to `retired` once it
-        has run its last request, in its own thread. Raise InternalError.
+        has run its last request, in its own thread. Raise UnavailableError
+        where there are no threads.
         """
         ...
 

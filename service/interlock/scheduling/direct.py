@@ -29,6 +29,17 @@ STOPPING = "Server is stopping, scheduler for model has stopped accepting new in
 _Queue = SimpleQueue[InferRequest | None]
 
 
+class _Closed(_Queue):
+    """In the place of the queue after the stop: what is put into it is refused."""
+
+    def __init__(self, refuse: Callable[[InferRequest], None]) -> None:
+        self._refuse = refuse
+
+    def put(self, item: InferRequest | None, *_: object, **__: object) -> None:
+        if item is not None:
+            self._refuse(item)
+
+
 @dataclass(slots=True, eq=False)
 class _Seat:
     """One instance and its thread, which serves `first` and then whatever queue is current.
@@ -41,6 +52,14 @@ class _Seat:
     retired: Callable[[BatchRunner], None] | None = None
     thread: Thread | None = None
 
+    @property
+    def name(self) -> str:
+        return f"instance {self.runner.name}"
+
+    @property
+    def is_alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
     def join(self) -> None:
         if self.thread is not None:
             self.thread.join()
@@ -52,6 +71,10 @@ class DirectScheduler:
     The queue is a `SimpleQueue`, which is C: a put and a get that need not wait cost
     0.05 µs together, against 0.8 µs for a deque with a condition; a hand-over that wakes
     a thread 11.5 µs against 15.7. An idle thread sleeps in the kernel.
+
+    The threads start with the first request: a server of a thousand models, most of which
+    nobody asks for, would else be thousands of threads, more than a container may have.
+    Those of a version whose instances are changed start with the change.
 
     Other instances take over with a queue of their own: what waits is moved there, and each
     thread that is left over in the former queue finds a None in it, whoever takes which.
@@ -67,19 +90,20 @@ class DirectScheduler:
         *,
         hold: int = 0,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        start: Callable[[str, Callable[[], None]], Thread] = spawn,
     ) -> None:
         self._statistics = statistics
+        self._start = start
         self._now_ns = now_ns
         # None sends the thread that takes it to the current queue, or ends it there.
         self._queue: _Queue = SimpleQueue()
-        self._stopped = False
-        # Guards the assignment of the queue and of the seats, and moves between queues.
+        # Guards the assignment of the queue, and moves between queues.
         self._seats_lock = Lock()
-        # Guards `_held`, which is None once the hold is off.
-        self._hold_lock = Lock()
+        # Guards `_held`, which is None once the threads run, and the seats' threads.
+        self._start_lock = Lock()
+        self._held: list[InferRequest] | None = []
         self._hold = hold
-        self._held: list[InferRequest] | None = [] if hold > 0 else None
-        self._seats = self._staff(runners, self._queue)
+        self._seats = [_Seat(runner, self._queue) for runner in runners]
         self._leaving: list[_Seat] = []
 
     @property
@@ -94,16 +118,17 @@ class DirectScheduler:
             queue.put(request)
         else:
             self._keep(request, queue)
-        # Looked at after the put, and set before the queue is emptied for the last time:
-        # whichever comes second moves the request on, or fails it.
-        if queue is not self._queue or self._stopped:
+        # Looked at after the put, and assigned before the former one is emptied for the last
+        # time: whichever comes second moves the request on, or fails it.
+        if queue is not self._queue:
             self._catch_up(queue)
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
     ) -> TakeOver:
+        self._start_all()
         queue: _Queue = SimpleQueue()
-        known = {id(seat.runner): seat for seat in self._seats}
+        known = {id(seat.runner): seat for seat in _running(self._seats)}
         staying = [known[id(runner)] for runner in runners if id(runner) in known]
         coming = self._staff([one for one in runners if id(one) not in known], queue)
         return TakeOver(
@@ -112,34 +137,45 @@ class DirectScheduler:
         )
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
-        held = self._take_held()
-        if error is None:
-            for request in held:
-                self._queue.put(request)
-        else:
-            reason = _service_error(error(), "the scheduler")
-            for request in held:
-                self._refuse(request, reason)
-            self._refuse_queued(reason)
-        for _ in self._seats:
+        with self._start_lock:
+            held, self._held = self._held or [], None
+            failure = self._let_go(held) if held and error is None else None
+        if error is not None:
+            failure = _service_error(error(), "the scheduler")
+            self._refuse_all(_emptied(self._queue), failure)
+        self._refuse_all(held, failure)
+        for _ in _running(self._seats):
             self._queue.put(None)
         for seat in (*self._seats, *self._leaving):
             seat.join()
-        self._stopped = True
-        self._refuse_queued(UnavailableError(STOPPING))
+        with self._seats_lock:
+            former, self._queue = self._queue, _Closed(self._refuse_late)
+        self._refuse_all(_emptied(former), UnavailableError(STOPPING))
+
+    def _start_all(self) -> None:
+        """Have threads, whether or not there is a request; raise UnavailableError."""
+        with self._start_lock:
+            held = self._held
+            if held is None:
+                return
+            self._held = None
+            failure = self._let_go(held)
+            if failure is not None:
+                self._held = []
+        self._refuse_all(held, failure)
+        if failure is not None:
+            raise failure
 
     def _staff(self, runners: Iterable[BatchRunner], queue: _Queue) -> list[_Seat]:
-        """Start a thread for each; raise InternalError, and leave none, where one cannot be."""
+        """Start a thread for each; raise UnavailableError, and leave none, where one lacks."""
         seats: list[_Seat] = []
         for runner in runners:
             seat = _Seat(runner, queue)
             try:
-                seat.thread = spawn(f"instance {runner.name}", partial(self._serve, seat))
-            except (RuntimeError, MemoryError) as error:
+                seat.thread = self._start(seat.name, partial(self._serve, seat))
+            except RuntimeError as error:
                 _dismiss(seats)
-                raise InternalError(
-                    f"no thread could be started for instance '{runner.name}': {error}"
-                ) from error
+                raise UnavailableError(f"{seat.name}: {error}") from error
             seats.append(seat)
         return seats
 
@@ -152,51 +188,71 @@ class DirectScheduler:
     ) -> None:
         with self._seats_lock:
             former, seats = self._queue, self._seats
-            leaving = [seat for seat in seats if seat not in staying]
+            kept = {id(seat.runner) for seat in (*staying, *coming)}
+            leaving = [seat for seat in seats if id(seat.runner) not in kept]
             for seat in leaving:
                 seat.retired = retired
             # Before and after: what waits keeps its place before what comes.
             _move(former, queue)
             self._queue = queue
             _move(former, queue)
-            for _ in seats:
+            for _ in _running(seats):
                 former.put(None)
             self._seats = [*staying, *coming]
-            gone = [seat for seat in self._leaving if seat.thread and not seat.thread.is_alive()]
-            self._leaving = [seat for seat in self._leaving if seat not in gone] + leaving
+            self._leaving = [seat for seat in _running(self._leaving) if seat.is_alive]
+            self._leaving += leaving
+        for seat in leaving:
+            if seat.thread is None:  # the system gave it none
+                retired(seat.runner)
 
     def _catch_up(self, queue: _Queue) -> None:
         """Take care of what may have been put into a queue that nobody serves any more."""
         with self._seats_lock:
-            if queue is not self._queue:
+            if not isinstance(self._queue, _Closed):
                 _move(queue, self._queue)
-        if self._stopped:
-            self._refuse_queued(UnavailableError(STOPPING))
+                return
+        self._refuse_all(_emptied(queue), UnavailableError(STOPPING))
 
     def _keep(self, request: InferRequest, queue: _Queue) -> None:
-        """Hold a request back; let all go once there are enough of them."""
-        with self._hold_lock:
-            held = self._held
-            if held is not None and len(held) + 1 < self._hold:
-                held.append(request)
+        """Take a request that came before the threads; start them once there are enough."""
+        with self._start_lock:
+            if self._held is None:  # somebody else was first
+                queue.put(request)
                 return
-        for earlier in self._take_held():
-            queue.put(earlier)
-        queue.put(request)
-
-    def _take_held(self) -> Sequence[InferRequest]:
-        with self._hold_lock:
+            self._held.append(request)
+            if len(self._held) < self._hold:
+                return
             held, self._held = self._held, None
-        return held or ()
+            failure = self._let_go(held)
+            if failure is not None:
+                self._held = []
+        self._refuse_all(held, failure)
 
-    def _refuse_queued(self, error: ServiceError) -> None:
-        while True:
+    def _let_go(self, held: Sequence[InferRequest]) -> ServiceError | None:
+        """Start the threads and queue what was held; return why there is not a single thread.
+
+        As many threads as the system gives will do: they share the queue.
+        """
+        for seat in self._seats:
             try:
-                request = self._queue.get_nowait()
-            except Empty:
-                return
-            if request is not None:
+                seat.thread = self._start(seat.name, partial(self._serve, seat))
+            except RuntimeError as error:
+                running = len(_running(self._seats))
+                log.error("no thread", wanted=seat.name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
+                if not running:
+                    return UnavailableError(f"{seat.name}: {error}")
+                break
+        for request in held:
+            self._queue.put(request)
+        return None
+
+    def _refuse_all(self, requests: Sequence[InferRequest], error: ServiceError | None) -> None:
+        if error is not None:
+            for request in requests:
                 self._refuse(request, error)
+
+    def _refuse_late(self, request: InferRequest) -> None:
+        self._refuse(request, UnavailableError(STOPPING))
 
     def _refuse(self, request: InferRequest, error: ServiceError) -> None:
         self._statistics.record_failure(self._now_ns() - request.received_ns)
@@ -278,6 +334,11 @@ class DirectScheduler:
         return outcome
 
 
+def _running(seats: Iterable[_Seat]) -> list[_Seat]:
+    """Return those that have a thread."""
+    return [seat for seat in seats if seat.thread is not None]
+
+
 def _move(former: _Queue, queue: _Queue) -> None:
     """Move what waits from one queue to another; what tells threads to go on stays."""
     told = 0
@@ -292,6 +353,18 @@ def _move(former: _Queue, queue: _Queue) -> None:
             queue.put(request)
     for _ in range(told):
         former.put(None)
+
+
+def _emptied(queue: _Queue) -> list[InferRequest]:
+    """Take out and return the requests that wait."""
+    found: list[InferRequest] = []
+    while True:
+        try:
+            request = queue.get_nowait()
+        except Empty:
+            return found
+        if request is not None:
+            found.append(request)
 
 
 def _dismiss(seats: Iterable[_Seat]) -> None:

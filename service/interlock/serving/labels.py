@@ -7,6 +7,7 @@ import structlog
 
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
+from interlock.repository.plain_file import read_file
 
 log = structlog.get_logger()
 
@@ -24,7 +25,7 @@ def read_labels(config: ModelConfig, model_directory: Path) -> Mapping[str, tupl
             continue
         path = _inside(model_directory, output.label_filename)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_file(path).decode("utf-8")
         except OSError as error:
             log.warning("no labels", model=config.name, output=output.name, error=error.strerror)
         except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from interlock.domain.config import ModelConfig, Scheduling
 from interlock.domain.config_complete import check, complete
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
 from interlock.domain.request_rules import RequestRules
+from interlock.repository.listing import OTHER, list_model
 from interlock.scheduling.base import BatchRunner
 from interlock.scheduling.direct import DirectScheduler
 from interlock.serving.golden.file import golden_files
@@ -178,6 +180,7 @@ class ModelLoader:
 
     def _build(self, job: LoadJob, undo: ExitStack, on_phase: OnPhase) -> ServedModel:
         version_directory = job.model_directory / str(job.key.version)
+        _refuse_what_is_no_file(version_directory)
         files = VersionFiles(job.model_directory, version_directory, job.key.version)
         backend = self._backends.find(job.config.backend, model=job.config.name)
         opened = backend.open(files, job.config)
@@ -259,6 +262,19 @@ def _refuse_missing(config: ModelConfig) -> None:
         )
     if missing is not None:
         raise UnsupportedError(f"model '{config.name}' asks for {missing}")
+
+
+def _refuse_what_is_no_file(version_directory: Path) -> None:
+    """Raise InvalidRequestError for a pipe, which a runtime that opens it may wait for for ever."""
+    try:
+        entries = list_model(version_directory).entries
+    except OSError:
+        return  # the backend, which opens the files, says it better
+    for entry in entries:
+        if entry.kind == OTHER:
+            raise InvalidRequestError(
+                f"'{version_directory / entry.path}' is a {OTHER}, not a file"
+            )
 
 
 def _remark(config: ModelConfig, job: LoadJob) -> None:

@@ -5,15 +5,16 @@
 
 import os
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from interlock.telemetry.cgroup import memory_groups
+
 MIN_OPEN_FILES: Final = 4096
 MIN_FREE_BYTES: Final = 512 << 20
 """What interpreter, runtimes and messages want beside the models."""
-_UNLIMITED_V1: Final = 1 << 60  # cgroup version 1 writes "no limit" as a number of this size
 _MIB: Final = 1 << 20
 
 
@@ -46,48 +47,10 @@ def warnings_about(limits: HostLimits, *, model_bytes: int = 0) -> tuple[str, ..
     return tuple(found)
 
 
-def _limit_in(file: Path) -> int | None:
-    try:
-        text = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    limit = int(text) if text.isdigit() else _UNLIMITED_V1
-    return limit if limit < _UNLIMITED_V1 else None
-
-
-def _upwards(top: Path, inside: str) -> Iterator[Path]:
-    """Yield the group's folder and those above it: each may set a limit of its own.
-
-    In a container the path may be one of the host that does not exist here; `top` is
-    then the group itself.
-    """
-    folder = top / inside.strip("/")
-    while folder != top and top in folder.parents:
-        yield folder
-        folder = folder.parent
-    yield top
-
-
-def _limit_files(root: Path) -> Iterator[Path]:
-    """Yield the files of cgroup version 2 or 1 that may limit this process."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, inside = line.split(":", 2)
-        if not controllers:
-            for folder in _upwards(root / "sys/fs/cgroup", inside):
-                yield folder / "memory.max"
-        elif "memory" in controllers.split(","):
-            for folder in _upwards(root / "sys/fs/cgroup/memory", inside):
-                yield folder / "memory.limit_in_bytes"
-
-
 def read_limits(root: Path = Path("/")) -> HostLimits:
     """Return what the system says of this process; what it does not say is no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limits = [limit for file in _limit_files(root) if (limit := _limit_in(file)) is not None]
+    limits = [limit for group in memory_groups(root) if (limit := group.limit_bytes()) is not None]
     return HostLimits(
         open_files=None if soft == resource.RLIM_INFINITY else soft,
         memory_bytes=min(limits, default=None),

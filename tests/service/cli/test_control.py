@@ -56,6 +56,27 @@ def test_watch_prints_a_line_for_what_is_and_for_each_move(command_line: Command
     ]
 
 
+def test_watch_prints_what_arrives(command_line: CommandLine) -> None:
+    arriving = state("2", pb.PHASE_STAGING, "UNAVAILABLE", generation=0)
+    over = state("2", pb.PHASE_STAGING, "UNAVAILABLE", generation=0)
+    over.reason = ""
+    messages = [
+        snapshot(arriving),
+        pb.WatchResponse(staging=arriving),
+        pb.WatchResponse(staging=over),
+    ]
+    with scripted_server({"Watch": messages}) as server:
+        as_text = command_line.ask(server, ["watch", "m"])
+        as_json = command_line.ask(server, ["watch", "m", "-o=json"])
+
+    assert as_text.lines == [
+        f"{WRITTEN} m/2 staging because of it",
+        f"{WRITTEN} m/2 staging because of it",
+        f"{WRITTEN} m/2 staging not waited for any more",
+    ]
+    assert [json.loads(line)["event"] for line in as_json.lines] == ["state", "staging", "staging"]
+
+
 def test_watch_prints_json_line_by_line(command_line: CommandLine) -> None:
     with scripted_server({"Watch": events()}) as server:
         printed = command_line.ask(server, ["watch", "-o=json"])
@@ -120,6 +141,42 @@ def test_get_shows_each_content_of_a_version(command_line: CommandLine) -> None:
     assert [one["generation"] for one in as_json.json["versions"]] == [1, 2]
 
 
+def test_get_says_when_what_failed_is_tried_again(command_line: CommandLine) -> None:
+    index = grpc_service_pb2.RepositoryIndexResponse()
+    index.models.add(name="m", version="1", state="UNAVAILABLE", reason="because of it")
+    failed = state("1", pb.PHASE_FAILED, "UNAVAILABLE")
+    failed.failures = 2
+    failed.next_try.FromDatetime(NOON)
+    with scripted_server({"RepositoryIndex": index, "Watch": [snapshot(failed)]}) as server:
+        as_text = command_line.ask(server, ["get"])
+        as_json = command_line.ask(server, ["get", "-o=json"])
+
+    assert as_text.lines[1] == (
+        f"m 1 UNAVAILABLE failed 1 {WRITTEN} because of it; next try at {WRITTEN}"
+    )
+    (told,) = as_json.json["versions"]
+    assert (told["failures"], told["next_try"]) == (2, WRITTEN)
+
+
+def test_retry_asks_for_another_try(command_line: CommandLine) -> None:
+    with scripted_server({"Retry": pb.RetryResponse()}) as server:
+        as_text = command_line.ask(server, ["retry", "m"])
+        as_json = command_line.ask(server, ["retry", "m", "2", "-o=json"])
+
+        assert [(one.model, one.version) for one in server.seen] == [("m", ""), ("m", "2")]
+    assert as_text.lines == ["m: serves"]
+    assert as_json.json == {"model": "m", "result": "serves"}
+
+
+def test_a_retry_that_is_refused_says_why(command_line: CommandLine) -> None:
+    refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "nothing to try again")
+    with scripted_server({"Retry": refusal}) as server:
+        printed = command_line.ask(server, ["retry", "m"])
+
+    assert printed.code == 1
+    assert printed.err == "interlock: INVALID_ARGUMENT: nothing to try again\n"
+
+
 def described(**changes: str) -> pb.DescribeResponse:
     answer = pb.DescribeResponse(
         model="m",
@@ -150,6 +207,25 @@ def test_describe_shows_why_a_version_is_not_loaded(command_line: CommandLine) -
         "VERSION ON DISK SELECTED PHASE GENERATION SINCE INSTANCES REQUESTS REASON",
         "1 yes no - - - - - not selected",
         f"2 yes yes ready 1 {WRITTEN} 2 3 because of it",
+    ]
+
+
+def test_describe_shows_what_arrives_sizes_and_digests(command_line: CommandLine) -> None:
+    answer = described()
+    first, second = answer.versions
+    first.staging = first.why_not_ready = "staging: 3 of 4 files"
+    second.staging = "staging: settling"
+    second.size_bytes = 4096
+    second.generations[0].digest = "pending"
+    with scripted_server({"Describe": answer}) as server:
+        printed = command_line.ask(server, ["describe", "m"])
+
+    assert printed.lines[-5:] == [
+        "1 yes no staging - - - staging: 3 of 4 files",
+        f"2 yes yes ready 1 {WRITTEN} 3 because of it",
+        "version 2: 4096 bytes on disk",
+        "version 2, next content: staging: settling",
+        "version 2#1: digest pending",
     ]
 
 

@@ -28,6 +28,8 @@ def test_reads_false(text: str) -> None:
         pytest.param(read.fraction, "on", 1.0, id="all requests"),
         pytest.param(read.fraction, "0.25", 0.25, id="some requests"),
         pytest.param(read.fraction, "off", 0.0, id="no request"),
+        pytest.param(read.factor, "2", 2.0, id="twice"),
+        pytest.param(read.factor, "off", 0.0, id="never"),
         pytest.param(read.seconds, "0.5", 0.5, id="half a second"),
         pytest.param(read.choice(GrpcTransport), "QUEUE", GrpcTransport.QUEUE, id="any case"),
         pytest.param(read.backend_option, "onnx,a=b=c", ("onnx", "a", "b=c"), id="one backend"),
@@ -46,6 +48,9 @@ def test_reads_a_value(convert: Callable[[str], object], text: str, expected: ob
         pytest.param(read.integer, "1.5", "expects an integer, got '1.5'", id="integer"),
         pytest.param(read.seconds, "s", "expects a number of seconds, got 's'", id="seconds"),
         pytest.param(read.fraction, "x", "expects off or a fraction in 0..1, got 'x'", id="share"),
+        pytest.param(read.factor, "x", "expects a number or false, got 'x'", id="factor"),
+        pytest.param(read.factor, "nan", "expects a number or false, got 'nan'", id="not a number"),
+        pytest.param(read.factor, "inf", "expects a number or false, got 'inf'", id="infinity"),
         pytest.param(read.path, "", "expects a path", id="path"),
         pytest.param(
             read.choice(GrpcTransport),

@@ -62,9 +62,12 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ),
     ("strict-model-config", "on", [ROOT], lambda s: s.repository.disable_auto_complete, True),
     ("repository-poll-secs", "3", [ROOT], lambda s: s.repository.poll_s, 3.0),
+    ("version-fallback", "false", [ROOT], lambda s: s.repository.version_fallback, False),
     ("repository-settle-secs", "0.5", [ROOT], lambda s: s.repository.settle_s, 0.5),
     ("model-load-thread-count", "7", [ROOT], lambda s: s.repository.load_thread_count, 7),
     ("model-load-retry-count", "2", [ROOT], lambda s: s.repository.load_retry_count, 2),
+    ("model-load-timeout-secs", "1.5", [ROOT], lambda s: s.repository.load_timeout_s, 1.5),
+    ("model-load-memory-factor", "2.5", [ROOT], lambda s: s.repository.load_memory_factor, 2.5),
     (
         "scratch-directory",
         "/var/tmp",

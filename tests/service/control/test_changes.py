@@ -49,11 +49,12 @@ def test_a_version_that_moves_counts_as_it_was() -> None:
     }
 
 
-def test_a_touch_is_no_change() -> None:
+def test_a_touch_is_no_change_but_what_was_asked_for_is_as_it_is_now() -> None:
     changes = Changes()
     decide(changes, v1=Complete("a"))
     assert decide(changes, v1=Complete("b"), same=None) == ()
-    assert decide(changes, v1=Complete("b"), same=True) == ()
+    assert asked(decide(changes, v1=Complete("b"), same=True)) == {1: ("a", "b")}
+    assert decide(changes, v1=Complete("b")) == ()
 
 
 def test_other_content_is_a_change() -> None:

@@ -1,139 +1,159 @@
-"""Whether files that differ contain the same, with the configuration and without."""
+"""Whether files that differ contain the same."""
 
-import os
-from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from interlock.control.contents import Contents, Task
-from interlock.control.wishes import Candidate
-from interlock.domain.ids import Version
 from interlock.repository.scan import Scanner
 from interlock.repository.stager import StagedVersion
 
 VERSION = StagedVersion("m", 1)
 
 
-class World:
-    """A repository of one model, looked at before and after it changes."""
+class Reading:
+    """A model with one file, and what remembers its digests; tasks wait until `work`."""
 
     def __init__(self, root: Path) -> None:
-        self.model = root / "m"
-        (self.model / "1").mkdir(parents=True)
-        self.write("1/model.onnx", "weights")
-        self.write("config.pbtxt", "count: 1")
-        self.tasks: list[Task] = []
-        self.contents = Contents(self.tasks.append, done=lambda: None, is_cancelled=lambda: False)
-        self._scanner = Scanner([root])
-        self._known: set[str] = set()
-        self.before = self.look()
-        self._known.add(self.before.observed)
+        self.file = root / "m" / "1" / "model.onnx"
+        self.file.parent.mkdir(parents=True)
+        self.scanner = Scanner([root])
+        self.background: list[Task] = []
+        self.urgent: list[Task] = []
+        self.done = 0
+        self.is_cancelled = False
+        self.kept: set[str] = set()
+        self.contents = Contents(
+            self.background.append,
+            urgent=self.urgent.append,
+            done=self._count,
+            is_cancelled=lambda: self.is_cancelled,
+        )
 
-    def write(self, path: str, text: str) -> None:
-        """Write a file anew: another inode, whatever it contains."""
-        draft = self.model.with_name(".draft")
-        draft.write_text(text)
-        draft.rename(self.model / path)
+    def _count(self) -> None:
+        self.done += 1
 
-    def look(self) -> Candidate:
-        scan = self._scanner.scan()
-        self.contents.see(scan, self._kept)
-        files = scan.models["m"].versions[1]
-        return Candidate(Version(1), files.fingerprint, files.fingerprint, files.body)
-
-    def keep(self, of: Candidate) -> None:
-        self._known.add(of.observed)
-
-    def digest(self, of: Candidate) -> None:
-        self.contents.ask(VERSION, of.observed)
-        self.work()
+    def write(self, content: bytes) -> str:
+        """Return the fingerprint of the version with this content; what was seen is kept."""
+        draft = self.file.with_suffix(".draft")
+        draft.write_bytes(content)
+        draft.rename(self.file)
+        scan = self.scanner.scan()
+        self.contents.see(scan, lambda _model: self.kept)
+        fingerprint = scan.models["m"].versions[1].fingerprint
+        self.kept.add(fingerprint)
+        return fingerprint
 
     def work(self) -> None:
-        """Make the digests that were asked for, and take them in."""
-        while self.tasks:
-            self.tasks.pop()()
-        self.look()
+        for tasks in (self.urgent, self.background):
+            while tasks:
+                tasks.pop(0)()
+        self.contents.see(self.scanner.scan(), lambda _model: self.kept)
 
-    def body(self) -> str | None:
-        """What the files stand for now, but for the configuration."""
-        return self.contents.body_of(VERSION, self.before, self.look().observed)
-
-    def same(self) -> bool | None:
-        return self.contents.is_same(VERSION, self.before.observed, self.look().observed)
-
-    def _kept(self, _model: str) -> Collection[str]:
-        return self._known
+    def read(self, content: bytes) -> str:
+        """Write, and have the digest made."""
+        fingerprint = self.write(content)
+        self.contents.ask(VERSION, fingerprint)
+        self.work()
+        return fingerprint
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path)
-    world.digest(world.before)
-    return world
+def reading(tmp_path: Path) -> Reading:
+    return Reading(tmp_path)
 
 
-def test_an_edit_of_the_configuration_leaves_the_rest_the_same(world: World) -> None:
-    world.write("config.pbtxt", "count: 3")
+def test_the_same_content_is_the_same(reading: Reading) -> None:
+    before, after = reading.read(b"abc"), reading.write(b"abc")
+    assert before != after
+    assert reading.contents.is_same(VERSION, before, after) is None
+    reading.work()
 
-    assert world.body() == world.before.body
-    assert world.tasks == []
-
-
-def test_files_written_anew_are_read_to_tell(world: World) -> None:
-    world.write("config.pbtxt", "count: 3")
-    world.write("1/model.onnx", "weights")
-
-    assert world.body() is None
-    world.work()
-
-    assert world.body() == world.before.body
-    assert world.same() is False
+    assert reading.contents.is_same(VERSION, before, after) is True
 
 
-def test_other_content_of_the_same_size_is_told_apart(world: World) -> None:
-    world.write("1/model.onnx", "WEIGHTS")
-    assert world.body() is None
-    world.work()
+def test_other_content_of_the_same_size_is_not(reading: Reading) -> None:
+    before, after = reading.read(b"abc"), reading.write(b"xyz")
+    assert reading.contents.is_same(VERSION, before, after) is None
+    reading.work()
 
-    assert world.body() == world.look().body != world.before.body
-
-
-def test_other_sizes_need_not_be_read(world: World) -> None:
-    world.write("1/model.onnx", "more weights")
-
-    assert world.body() == world.look().body != world.before.body
-    assert world.tasks == []
+    assert reading.contents.is_same(VERSION, before, after) is False
 
 
-def test_without_a_digest_of_before_nothing_is_the_same(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.write("1/model.onnx", "weights")
+def test_other_sizes_need_no_reading(reading: Reading) -> None:
+    before, after = reading.read(b"abc"), reading.write(b"abcd")
 
-    assert world.body() == world.look().body != world.before.body
-
-
-def test_a_touch_before_an_edit_does_not_matter(world: World) -> None:
-    """The body stays what it was called first, through all that changes nothing in it."""
-    os.utime(world.model / "1" / "model.onnx", ns=(1, 1))
-    assert world.same() is None
-    world.work()
-    assert world.same() is True
-    touched = world.look()
-    world.keep(touched)
-    world.before = replace(world.before, observed=touched.observed, body="first")
-
-    world.write("config.pbtxt", "count: 3")
-
-    assert world.body() == "first"
+    assert reading.contents.is_same(VERSION, before, after) is False
+    assert reading.urgent == []
 
 
-def test_of_the_first_sight_the_files_say_what_they_are(world: World) -> None:
-    now = world.look()
+def test_what_was_never_read_differs(reading: Reading) -> None:
+    before, after = reading.write(b"abc"), reading.write(b"abc")
 
-    assert world.contents.body_of(VERSION, None, now.observed) == now.body
+    assert reading.contents.is_same(VERSION, before, after) is False
+    assert reading.contents.is_same(VERSION, "unheard of", after) is False
 
 
-def test_what_was_never_seen_is_not_known(world: World) -> None:
-    assert world.contents.body_of(VERSION, world.before, "another") == ""
+def test_what_a_decision_waits_for_does_not_stand_in_the_line(reading: Reading) -> None:
+    before, after = reading.read(b"abc"), reading.write(b"abc")
+    assert reading.done == 0
+    reading.contents.is_same(VERSION, before, after)
+    reading.contents.is_same(VERSION, before, after)
+    assert (len(reading.urgent), len(reading.background)) == (1, 0)
+    reading.work()
+
+    assert reading.done == 1
+
+
+def test_a_digest_is_made_once(reading: Reading) -> None:
+    fingerprint = reading.write(b"abc")
+    assert reading.contents.digest(VERSION, fingerprint) == ""
+    reading.contents.ask(VERSION, fingerprint)
+    reading.contents.ask(VERSION, fingerprint)
+    assert reading.contents.digest(VERSION, fingerprint) is None
+    assert len(reading.background) == 1
+    reading.work()
+
+    digest = reading.contents.digest(VERSION, fingerprint)
+    assert digest is not None
+    assert len(digest) == 64
+
+
+def test_what_moves_while_it_is_read_has_no_digest(reading: Reading) -> None:
+    fingerprint = reading.write(b"abc")
+    reading.contents.ask(VERSION, fingerprint)
+    reading.file.write_bytes(b"abcd")
+    reading.work()
+
+    assert reading.contents.digest(VERSION, fingerprint) == ""
+
+
+def test_reading_is_given_up_when_told_to(reading: Reading) -> None:
+    fingerprint = reading.write(b"abc")
+    reading.contents.ask(VERSION, fingerprint)
+    reading.is_cancelled = True
+    reading.work()
+
+    assert reading.contents.digest(VERSION, fingerprint) == ""
+
+
+def test_what_nobody_compares_with_is_forgotten(reading: Reading) -> None:
+    before = reading.read(b"abc")
+    reading.kept.clear()
+    reading.write(b"xyz")
+
+    assert reading.contents.digest(VERSION, before) == ""
+
+
+def test_a_model_that_has_gone_is_forgotten_unless_it_is_kept(reading: Reading) -> None:
+    before = reading.read(b"abc")
+    reading.file.unlink()
+    reading.file.parent.rmdir()
+    reading.file.parent.parent.rmdir()
+    reading.work()
+    assert reading.contents.digest(VERSION, before)
+    reading.kept.clear()
+    reading.file.parent.mkdir(parents=True)
+    reading.write(b"new")
+
+    assert reading.contents.digest(VERSION, before) == ""

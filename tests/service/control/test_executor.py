@@ -1,6 +1,9 @@
 """What becomes of an action, and what is reported."""
 
 import queue
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from structlog.testing import capture_logs
 
 from interlock.control.executor import ThreadExecutor
 from interlock.control.lifecycle import Event
+from interlock.control.load_watch import LoadWatch
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -20,28 +24,59 @@ from interlock.control.reports import (
     UpdatePrepared,
 )
 from interlock.domain.config import ModelConfig
-from interlock.domain.errors import InternalError, UnavailableError
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.serving.lease import LeaseCount
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
-from tests.support.control import MODEL, FakeLoader, key, served
+from tests.support.control import MODEL, FakeLoader, HandClock, key, served
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Office:
     """An executor with a fake loader, and the reports that have come in."""
 
     def __init__(
-        self, *, load_threads: int = 2, retries: int = 0, loader: FakeLoader | None = None
+        self,
+        *,
+        load_threads: int = 2,
+        retries: int = 0,
+        loader: FakeLoader | None = None,
+        timeout_s: float = 0.0,
+        max_lost_threads: int = 8,
     ) -> None:
         self.loader = loader or FakeLoader()
         self.reports: queue.Queue[Report] = queue.Queue()
+        self.clock = HandClock()
+        # Its own thread never wakes up: a test looks.
+        self.watch = LoadWatch(self.clock, timeout_s=timeout_s, sleep=lambda _: self._sleep())
         self.executor = ThreadExecutor(
             self.loader,
             self.reports.put,
             load_threads=load_threads,
+            watch=self.watch,
             retries=retries,
+            max_lost_threads=max_lost_threads,
         )
+
+    def _sleep(self) -> None:
+        threading.Event().wait(30)
+
+    def hang(self, of: GenerationKey) -> None:
+        """Load what then hangs, and return when it does."""
+        self.loader.hold(of.model)
+        self.load(of)
+        assert self.loader.begun[of.model].wait(30)
+
+    def look_after(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.watch.look()
 
     def load(self, of: GenerationKey) -> None:
         self.executor.load(LoadJob(of, ModelConfig(of.model), Path("/models") / of.model))
@@ -255,6 +290,149 @@ def test_a_load_is_not_tried_again_when_the_server_stops() -> None:
     while not isinstance(office.next(), LoadFailed):
         pass
     assert loader.attempts == 1
+
+
+def test_a_load_that_hangs_is_written_off_with_its_reason() -> None:
+    office = Office(timeout_s=5)
+    office.hang(key(1))
+    with capture_logs() as lines:
+        office.look_after(5)
+
+    report = office.next()
+    assert isinstance(report, LoadFailed)
+    assert report.key == key(1)
+    assert report.error.reason == (
+        "Unavailable: load given up after 5 s, of which loading 5 s: it may take no longer than "
+        "--model-load-timeout-secs=5"
+    )
+    assert [line["event"] for line in lines] == ["load written off"]
+    assert lines[0]["thread"] == "replaced"
+    assert office.executor.lost_threads == 1
+    office.loader.let_go()
+
+
+def test_a_load_that_hangs_does_not_hold_up_the_others() -> None:
+    office = Office(load_threads=1, timeout_s=5)
+    office.hang(key(1))
+    office.load(key(1, model="other"))
+
+    office.look_after(5)
+
+    ended = {report.key.model: type(report) for report in (office.next(), office.next())}
+    assert ended == {"m": LoadFailed, "other": Loaded}
+    office.loader.let_go()
+
+
+def test_what_a_written_off_load_builds_after_all_is_taken_apart_and_not_reported() -> None:
+    office = Office(timeout_s=5)
+    office.hang(key(1))
+    office.look_after(5)
+    assert isinstance(office.next(), LoadFailed)
+
+    with capture_logs() as lines:
+        office.loader.let_go()
+        wait_until(lambda: office.executor.lost_threads == 0)
+
+    assert office.loader.unloaded == [key(1)]
+    assert office.loader.alive == set()
+    assert office.reports.empty()
+    assert [line["event"] for line in lines] == ["a load that was written off has ended after all"]
+    assert lines[0]["outcome"] == "loaded, thrown away"
+    assert lines[0]["seconds"] == 5
+
+
+def test_a_written_off_load_that_fails_after_all_is_told_of_and_not_tried_again() -> None:
+    office = Office(timeout_s=5, retries=3)
+    office.loader.failing[1] = InternalError("the disk is gone")
+    office.hang(key(1))
+    office.look_after(5)
+    assert isinstance(office.next(), LoadFailed)
+
+    with capture_logs() as lines:
+        office.loader.let_go()
+        wait_until(lambda: office.executor.lost_threads == 0)
+
+    assert office.reports.empty()
+    assert [line.get("outcome") for line in lines] == ["Internal: the disk is gone"]
+
+
+class Sleepwalker(FakeLoader):
+    """Comes to its warm-up only after it was held."""
+
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        served = super().load(job, lambda _: None)
+        try:
+            on_phase(LoadPhase.WARMING)
+        except BaseException:
+            self.unload(served)
+            raise
+        return served
+
+
+def test_a_written_off_load_goes_no_further_than_to_its_next_phase() -> None:
+    office = Office(timeout_s=5, loader=Sleepwalker())
+    office.hang(key(1))
+    office.look_after(5)
+    assert isinstance(office.next(), LoadFailed)
+
+    with capture_logs() as lines:
+        office.loader.let_go()
+        wait_until(lambda: office.executor.lost_threads == 0)
+
+    assert office.loader.unloaded == [key(1)]
+    assert office.reports.empty()
+    assert [line.get("outcome") for line in lines] == ["Unavailable: the load was written off"]
+
+
+class Commanded(FakeLoader):
+    """Each attempt waits to be told how it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts: queue.Queue[None] = queue.Queue()
+        self.fates: queue.Queue[ServiceError | None] = queue.Queue()
+
+    def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
+        self.attempts.put(None)
+        if fate := self.fates.get(timeout=30):
+            raise fate
+        return super().load(job, on_phase)
+
+
+def test_each_attempt_has_the_whole_time() -> None:
+    loader = Commanded()
+    office = Office(timeout_s=5, retries=1, loader=loader)
+    office.load(key(1))
+    loader.attempts.get(timeout=30)
+    office.look_after(4)
+    loader.fates.put(InternalError("not yet"))
+    loader.attempts.get(timeout=30)
+
+    office.look_after(4)
+
+    assert office.reports.empty()
+    loader.fates.put(None)
+    assert isinstance(office.next(), Loaded)
+
+
+def test_without_threads_left_a_load_fails_and_says_what_to_do() -> None:
+    office = Office(load_threads=1, timeout_s=5, max_lost_threads=0)
+    office.hang(key(1))
+    office.load(key(1, model="waits"))
+    office.look_after(5)
+    office.load(key(1, model="comes"))
+
+    reports = [office.next() for _ in range(3)]
+    assert {report.key.model for report in reports} == {"m", "waits", "comes"}
+    assert all(isinstance(report, LoadFailed) for report in reports)
+    refused = [report for report in reports if report.key.model != "m"]
+    for report in refused:
+        assert isinstance(report, LoadFailed)
+        assert report.error.reason == (
+            "Unavailable: no thread is left to load it: 1 loads were written off and have not "
+            "ended since; restart the server"
+        )
+    office.loader.let_go()
 
 
 def job(of: GenerationKey) -> LoadJob:

@@ -1,10 +1,13 @@
 """The repository index and strict readiness over views."""
 
+from dataclasses import replace
+
 import pytest
 
 from interlock.control.index import (
     Listing,
     ModelView,
+    StagingBoard,
     VersionView,
     index_entries,
     strictly_ready,
@@ -31,6 +34,31 @@ def index(
     *views: ModelView, listing: Listing = EMPTY, ready_only: bool = False
 ) -> list[IndexEntry]:
     return list(index_entries({each.model: each for each in views}, listing, ready_only=ready_only))
+
+
+def test_the_board_tells_when_something_changes_and_since_when_it_is_so() -> None:
+    board, told = StagingBoard(), []
+    board.on_change(lambda: told.append(board.states))
+    board.show({A: {Version(1): "settling"}}, 10.0)
+    board.show({A: {Version(1): "settling"}}, 11.0)
+    board.show({A: {Version(1): "settling", Version(2): "1 of 2 files"}}, 12.0)
+    board.show({}, 13.0)
+
+    seen = [[(state.key.version, state.reason, state.since) for state in one] for one in told]
+    assert seen == [
+        [(1, "settling", 10.0)],
+        [(1, "settling", 10.0), (2, "1 of 2 files", 12.0)],
+        [],
+    ]
+
+
+def test_where_each_stands_alone_a_model_that_serves_is_well() -> None:
+    broken = (2, Readiness.UNAVAILABLE, "Internal: broken")
+    serving = view(A, (1, Readiness.READY, ""), broken, trouble="no version", unready=True)
+
+    assert not strictly_ready([serving])
+    assert strictly_ready([replace(serving, alone=True)])
+    assert not strictly_ready([replace(view(A, broken), alone=True)])
 
 
 def test_a_model_that_nobody_asked_for_appears_by_name() -> None:

@@ -1,14 +1,14 @@
 """What is told of a model, and why a version of it is not READY."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from interlock.control.inspection import Inspection
-from interlock.domain.description import Effect, ModelDescription
+from interlock.domain.description import PENDING, Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
-from interlock.domain.ids import Version
+from interlock.domain.ids import ModelName, Version
 from interlock.domain.transition import Phase
 from interlock.repository.snapshot import ModelSource
 from tests.support.control import MODEL, World, key
@@ -29,6 +29,7 @@ class Disk:
     world: World = field(default_factory=World)
     source: ModelSource | None = None
     error: ServiceError = field(default_factory=lambda: NotFoundError("not there"))
+    digests: dict[tuple[str, int, str], str] = field(default_factory=dict)
 
     def has(self, *versions: int, config: str = IDENTITY) -> None:
         directory = Path("/models") / MODEL
@@ -42,12 +43,19 @@ class Disk:
         return self.source
 
     def inspection(self) -> Inspection:
-        return Inspection(self.world.manager, read_model=self.read, poll=self.world.repository.poll)
+        return Inspection(
+            self.world.manager,
+            read_model=self.read,
+            poll=self.world.repository.poll,
+            clock=self.world.clock,
+            digest_of=self.digest_of,
+        )
+
+    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
+        return self.digests.get((model, version, fingerprint), "")
 
     def described(self) -> ModelDescription:
-        return Inspection(
-            self.world.manager, read_model=self.read, poll=self.world.repository.poll
-        ).describe(MODEL)
+        return self.inspection().describe(MODEL)
 
     def why(self) -> dict[int, str]:
         return {one.version: one.why_not_ready for one in self.described().versions}
@@ -62,9 +70,7 @@ def test_what_nobody_knows_is_not_found(disk: Disk) -> None:
     with pytest.raises(NotFoundError, match=f"unknown model: '{MODEL}' is not found"):
         disk.described()
     with pytest.raises(NotFoundError, match=f"unknown model: '{MODEL}' is not found"):
-        Inspection(
-            disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
-        ).history(MODEL)
+        disk.inspection().history(MODEL)
 
 
 @pytest.mark.parametrize(("policy", "written", "selected"), POLICIES)
@@ -140,6 +146,50 @@ def test_a_configuration_that_cannot_be_read_is_the_reason(disk: Disk) -> None:
     assert disk.why() == {1: told.problem}
 
 
+def test_a_version_in_quarantine_says_when_it_is_tried_next(disk: Disk) -> None:
+    disk.has(1)
+    disk.world.wish_alone((1, "a"))
+    disk.world.fails(key(1), InternalError("no room"))
+    disk.world.clock.now += 5
+
+    assert disk.why() == {1: "failed: Internal: no room; quarantined, next try in 10 s"}
+
+
+def test_a_version_that_arrives_says_how_far_it_is(disk: Disk) -> None:
+    disk.has(1)
+    disk.world.staging.show({MODEL: {Version(2): "staging: 3 of 4 files"}}, 50.0)
+
+    told = disk.described()
+
+    assert disk.why()[2] == "staging: 3 of 4 files"
+    assert [one.staging for one in told.versions] == ["", "staging: 3 of 4 files"]
+    (state,) = disk.inspection().staging()
+    assert (state.key, state.phase, state.since) == (key(2, 0), Phase.STAGING, 50.0)
+
+
+def test_tells_the_digest_of_what_is_loaded(disk: Disk) -> None:
+    disk.world.serve((1, "a"))
+    disk.digests[MODEL, 1, "a"] = PENDING
+
+    (told,) = disk.described().versions
+
+    assert told.generations[0].digest == "pending"
+
+
+def test_tells_the_size_of_what_is_on_disk(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "1" / "variables").mkdir(parents=True)
+    (tmp_path / "1" / "model.onnx").write_bytes(b"12345")
+    (tmp_path / "1" / "variables" / "0").write_bytes(b"123")
+    (tmp_path / "config.pbtxt").write_text(IDENTITY)
+    disk.has(1)
+    assert disk.source is not None
+    disk.source = replace(disk.source, directory=tmp_path)
+
+    (told,) = disk.described().versions
+
+    assert told.size_bytes == 8
+
+
 def test_what_was_deleted_is_still_told_of_while_the_server_knows_it(disk: Disk) -> None:
     disk.world.serve((1, "a"))
 
@@ -151,9 +201,7 @@ def test_what_was_deleted_is_still_told_of_while_the_server_knows_it(disk: Disk)
 def test_history_has_the_moves_of_every_version(disk: Disk) -> None:
     disk.world.serve((1, "a"))
 
-    history = Inspection(
-        disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
-    ).history(MODEL)
+    history = disk.inspection().history(MODEL)
 
     assert [move.after for move in history[Version(1)]] == [
         Phase.LOADING,
@@ -163,9 +211,7 @@ def test_history_has_the_moves_of_every_version(disk: Disk) -> None:
 
 
 def test_news_are_those_of_the_manager(disk: Disk) -> None:
-    inspection = Inspection(
-        disk.world.manager, read_model=disk.read, poll=disk.world.repository.poll
-    )
+    inspection = disk.inspection()
     start = inspection.news(None)
     assert start.snapshot == ()
 

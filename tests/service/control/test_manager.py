@@ -5,7 +5,15 @@ from structlog.testing import capture_logs
 
 from interlock.control.lifecycle import Event
 from interlock.control.modes import ExplicitMode, NoneMode
-from interlock.control.reports import Loaded, Unloaded
+from interlock.control.reports import (
+    Drained,
+    LoadDropped,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Report,
+    Unloaded,
+)
 from interlock.control.wishes import End, LoadWish, Stop, UnloadAll, UnloadWish
 from interlock.domain.errors import (
     InternalError,
@@ -14,7 +22,7 @@ from interlock.domain.errors import (
     UnavailableError,
 )
 from interlock.domain.ids import ModelName
-from tests.support.control import MODEL, FakeRepository, World, key, polled, versions
+from tests.support.control import MODEL, FakeRepository, World, key, polled, served, versions
 
 
 def test_a_wish_loads_and_then_shows() -> None:
@@ -505,15 +513,71 @@ def test_a_report_that_makes_no_sense_does_not_make_the_manager_deaf() -> None:
     world = World()
     outcome = world.wish((1, "a"))
     with capture_logs() as lines:
-        world.inbox.put(Unloaded(key(1)))
-        world.inbox.put(Unloaded(key(9, model="never heard of")))
+        world.inbox.put(Progress(key(1), Event.FAIL))  # a load does not report its end like this
         world.loads(key(1))
 
     assert outcome.done()
     assert [line["event"] for line in lines if line["log_level"] == "error"] == [
-        "message not taken in",
-        "message not taken in",
+        "message not taken in"
     ]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Progress(key(1), Event.WARM),
+        Progress(key(1), Event.PROVE),
+        LoadFailed(key(1), InternalError("broken after all")),
+        LoadDropped(key(1)),
+        Drained(key(1)),
+        Unloaded(key(1)),
+        Unloaded(key(9, model="never heard of")),
+    ],
+    ids=repr,
+)
+def test_what_a_load_that_was_written_off_still_reports_changes_nothing(report: Report) -> None:
+    world = World()
+    world.wish((1, "a"))
+    world.fails(key(1), UnavailableError("load given up after 5 s"))
+    before, history = world.index(), world.manager.story(MODEL, 1)
+    world.inbox.put(report)
+    with capture_logs() as lines:
+        world.manager.step()
+
+    assert world.index() == before
+    assert world.manager.story(MODEL, 1) == history
+    assert [line["event"] for line in lines] == ["a report came too late"]
+
+
+def test_what_a_load_that_was_written_off_still_builds_is_taken_apart() -> None:
+    world = World()
+    world.serve((1, "a"))
+    world.wish((1, "b"))
+    world.fails(key(1, 2), UnavailableError("load given up after 5 s"))
+    late = served(key(1, 2))
+    world.inbox.put(Loaded(key(1, 2), late))
+    world.manager.step()
+
+    assert world.executor.unloading == {key(1, 2): late}
+    assert world.shown == {key(1, 1)}
+
+    world.unloads(key(1, 2))
+    assert world.shown == {key(1, 1)}
+
+
+def test_a_load_that_was_written_off_can_be_asked_for_again() -> None:
+    world = World()
+    outcome = world.wish((1, "a"))
+    world.fails(key(1), UnavailableError("load given up after 5 s"))
+    assert "Unavailable: load given up after 5 s" in str(outcome.exception())
+
+    again = world.wish((1, "a"))
+    world.inbox.put(Loaded(key(1, 1), served(key(1, 1))))  # the first one, after all
+    world.loads(key(1, 2))
+
+    assert again.exception() is None
+    assert world.shown == {key(1, 2)}
+    assert world.executor.unloading.keys() == {key(1, 1)}
 
 
 def test_listeners_hear_of_every_round_in_which_something_happened() -> None:
@@ -731,11 +795,10 @@ def test_a_record_without_anything_built_says_so() -> None:
 def test_a_report_for_what_was_forgotten_is_survived() -> None:
     world = World()
     world.serve((1, "a"))
-    with capture_logs() as lines:
-        world.inbox.put(Loaded(key(1, 7), world.table.find("m", "")))
-        world.manager.step()
+    world.inbox.put(Loaded(key(1, 7), served(key(1, 7))))
+    world.manager.step()
 
-    assert lines[0]["event"] == "message not taken in"
+    assert world.executor.unloading.keys() == {key(1, 7)}
     assert world.shown == {key(1)}
 
 

@@ -1,6 +1,6 @@
 """The manager under random wishes, reports and failures: what holds after every step."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from hypothesis import settings, strategies as st
@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from structlog.testing import capture_logs
 
 from interlock.control.lifecycle import Event, Phase
 from interlock.control.planner import plan
@@ -22,12 +23,20 @@ from interlock.control.reports import (
     Loaded,
     LoadFailed,
     Progress,
+    Report,
     Unloaded,
     UpdateFailed,
     UpdatePrepared,
 )
-from interlock.control.wishes import Candidate, LoadWish, Polled, UnloadAll, UnloadWish
-from interlock.domain.errors import InternalError, ServiceError
+from interlock.control.wishes import (
+    Candidate,
+    LoadWish,
+    Polled,
+    RetryWish,
+    UnloadAll,
+    UnloadWish,
+)
+from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.served_model import ServedModel
@@ -68,7 +77,8 @@ class Reconciling(RuleBasedStateMachine):
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
         self.updates: list[InstanceUpdate] = []
-        self.wishes: list[LoadWish | UnloadWish] = []
+        self.wishes: list[LoadWish | UnloadWish | RetryWish] = []
+        self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
@@ -119,6 +129,17 @@ class Reconciling(RuleBasedStateMachine):
         self.wishes.append(wish)
         self.world.inbox.put(wish)
 
+    @rule(model=models, version=st.sampled_from([None, 1, 2, 3]))
+    def wish_for_another_try(self, model: str, version: int | None) -> None:
+        number = None if version is None else Version(version)
+        wish = RetryWish(ModelName(model), number)
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.now += seconds
+
     @precondition(lambda self: self._going_on())
     @rule(pick=picks)
     def a_load_goes_on(self, pick: int) -> None:
@@ -140,6 +161,34 @@ class Reconciling(RuleBasedStateMachine):
             self.world.inbox.put(LoadDropped(key))
         else:  # what has begun is not dropped
             self.world.inbox.put(LoadFailed(key, InternalError("wrong answer")))
+
+    @precondition(lambda self: self.world.executor.loading)
+    @rule(pick=picks)
+    def a_load_is_written_off(self, pick: int) -> None:
+        key = self._pick(self.world.executor.loading, pick)
+        del self.world.executor.loading[key]
+        self.written_off.add(key)
+        self.world.inbox.put(LoadFailed(key, UnavailableError("load given up after 5 s")))
+
+    @precondition(lambda self: self.written_off)
+    @rule(pick=picks, report=st.sampled_from(["warm", "prove", "failed", "dropped"]))
+    def a_written_off_load_is_heard_of(self, pick: int, report: str) -> None:
+        key = self._pick(self.written_off, pick)
+        reports: Mapping[str, Report] = {
+            "warm": Progress(key, Event.WARM),
+            "prove": Progress(key, Event.PROVE),
+            "failed": LoadFailed(key, InternalError("broken after all")),
+            "dropped": LoadDropped(key),
+        }
+        self.world.inbox.put(reports[report])
+
+    @precondition(lambda self: self.written_off)
+    @rule(pick=picks)
+    def a_written_off_load_is_built_after_all(self, pick: int) -> None:
+        key = self._pick(self.written_off, pick)
+        self.written_off.remove(key)
+        self.alive.add(key)
+        self.world.inbox.put(Loaded(key, served(key)))
 
     @precondition(lambda self: self._empty_and_draining())
     @rule(pick=picks)
@@ -174,7 +223,9 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        self.manager.step()
+        with capture_logs() as lines:
+            self.manager.step()
+        assert [line for line in lines if line["event"] == "message not taken in"] == []
         self._nothing_good_was_lost()
 
     @invariant()
@@ -228,6 +279,15 @@ class Reconciling(RuleBasedStateMachine):
                     failed.get((record.key.version, record.fingerprint), record.key) < record.key
                     for record in unit.records.values()
                 )
+
+    @invariant()
+    def only_what_failed_has_a_next_try(self) -> None:
+        if self.manager.due() is not None and not self.world.inbox.wait(0):
+            assert any(
+                record.phase is Phase.FAILED and unit.alone
+                for unit in self.manager._units.values()
+                for record in unit.records.values()
+            )
 
     def teardown(self) -> None:
         for model in self.leased:
@@ -289,7 +349,7 @@ class Reconciling(RuleBasedStateMachine):
         draining = self.world.executor.draining
         return {key: model for key, model in draining.items() if model.leases.count == 0}
 
-    def _pick(self, among: Mapping[GenerationKey, object], pick: int) -> GenerationKey:
+    def _pick(self, among: Collection[GenerationKey], pick: int) -> GenerationKey:
         keys = sorted(among)
         return keys[pick % len(keys)]
 

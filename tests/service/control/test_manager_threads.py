@@ -9,6 +9,7 @@ import pytest
 
 from interlock.control.executor import ThreadExecutor
 from interlock.control.inbox import Inbox
+from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode
 from interlock.domain.errors import InternalError, InvalidRequestError, ServiceError
@@ -40,7 +41,9 @@ class Service:
         self.manager = Manager(
             repository=self.repository,
             mode=mode,
-            executor=ThreadExecutor(self.loader, inbox.put, load_threads=load_threads),
+            executor=ThreadExecutor(
+                self.loader, inbox.put, load_threads=load_threads, watch=LoadWatch(monotonic)
+            ),
             inbox=inbox,
             table=self.table,
             clock=monotonic,

@@ -46,6 +46,25 @@ def test_a_poll_selects_by_the_policy_and_takes_fingerprints(tmp_path: Path) -> 
     assert len({candidate.fingerprint for candidate in polled.candidates}) == 2
 
 
+@pytest.mark.parametrize(
+    ("policy", "version_fallback", "fallbacks"),
+    [
+        ("", True, [2, 1]),
+        ("", False, []),
+        ("version_policy { latest { num_versions: 2 } }", True, [1]),
+        ("version_policy { specific { versions: [3] } }", True, []),
+    ],
+)
+def test_older_versions_stand_by_for_the_latest(
+    tmp_path: Path, policy: str, version_fallback: bool, fallbacks: list[int]
+) -> None:
+    write(tmp_path, 1, 2, 3, config=CONFIG + policy)
+
+    polled = DiskRepository([tmp_path], version_fallback=version_fallback).poll(M)
+
+    assert [candidate.version for candidate in polled.fallbacks] == fallbacks
+
+
 def test_the_same_files_have_the_same_fingerprint(tmp_path: Path) -> None:
     write(tmp_path, 1)
     repository = DiskRepository([tmp_path])

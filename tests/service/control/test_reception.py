@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from interlock.control.load_parameters import Parameter
-from interlock.control.modes import ExplicitMode, Mode, NoneMode
+from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.polling import MissingVersionError, NoVersionError
 from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
 from interlock.control.wishes import End
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
+    NotFoundError,
     ServiceError,
     UnavailableError,
 )
@@ -257,6 +258,84 @@ def test_a_stop_in_the_middle_of_the_start_ends_the_first_loads() -> None:
 
     assert world.manager.first_loads.done
     assert list(world.manager.first_loads.failures) == ["m"]
+
+
+def broken_at_start(mode: Mode) -> PromptWorld:
+    """A world in which nothing that was there at the start could be loaded."""
+    world = PromptWorld(mode)
+    world.failing = InternalError("broken")
+    world.repository.put((1, "a"))
+    return world
+
+
+def test_a_retry_in_mode_none_takes_what_is_there_now() -> None:
+    with running(broken_at_start(NoneMode())) as world:
+        world.manager.begin()
+        assert world.manager.first_loads.wait(30)
+        world.failing = None
+        world.repository.put((1, "repaired"))
+
+        world.manager.retry("m", None)
+
+        assert [str(key) for key in world.shown] == ["m/1#2"]
+
+
+def test_a_retry_that_fails_again_says_why() -> None:
+    with running(broken_at_start(NoneMode())) as world:
+        world.manager.begin()
+        assert world.manager.first_loads.wait(30)
+
+        with pytest.raises(InvalidRequestError, match="version 1 is at UNAVAILABLE state"):
+            world.manager.retry("m", 1)
+
+
+def test_a_retry_of_a_failed_load_is_a_load() -> None:
+    with running(broken_at_start(ExplicitMode())) as world:
+        with pytest.raises(InvalidRequestError):
+            world.manager.load("m", {})
+        world.failing = None
+
+        world.manager.retry("m", None)
+
+        assert [str(key) for key in world.shown] == ["m/1#2"]
+
+
+def test_a_retry_where_the_repository_is_followed_looks_at_nothing() -> None:
+    with running(PromptWorld(PollMode())) as world:
+        world.failing = InternalError("broken")
+        first = world.wish_alone((1, "a"))
+        assert isinstance(first.exception(30), InvalidRequestError)
+        world.failing = None
+
+        world.manager.retry("m", 1)
+
+        assert [str(key) for key in world.shown] == ["m/1#2"]
+        assert world.repository.looks == []
+
+
+def test_a_retry_of_what_has_not_failed_is_refused() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        looks = len(world.repository.looks)
+
+        with pytest.raises(InvalidRequestError, match="no version of model 'm' has failed"):
+            world.manager.retry("m", None)
+        with pytest.raises(NotFoundError, match="model: 'm' version 2 is not found"):
+            world.manager.retry("m", 2)
+        with pytest.raises(NotFoundError, match="model: 'other' is not found"):
+            world.manager.retry("other", None)
+        assert len(world.repository.looks) == looks
+
+
+def test_a_retry_where_there_is_nothing_to_load_says_so() -> None:
+    with running(PromptWorld()) as world:
+        world.repository.models["m"] = NoVersionError("at least one version must be available")
+        with pytest.raises(InvalidRequestError):
+            world.manager.load("m", {})
+
+        with pytest.raises(InvalidRequestError, match="at least one version"):
+            world.manager.retry("m", None)
 
 
 OVERRIDE = '{"max_batch_size": 4}'

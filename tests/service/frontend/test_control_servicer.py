@@ -1,10 +1,13 @@
 """What the calls of interlock.v1.Control answer."""
 
+from dataclasses import replace
+
 import pytest
 
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
-from interlock.domain.transition import Phase, Transition
-from interlock.frontend.control_codec import phase_name
+from interlock.domain.readiness import Readiness
+from interlock.domain.transition import Phase, Transition, VersionState
+from interlock.frontend.control_codec import encode_state, phase_name
 from interlock.frontend.control_servicer import ModelSubscription
 from interlock.pb import control_pb2 as pb
 from tests.support.boundary import DAY_ZERO, FakeInspection
@@ -48,6 +51,43 @@ def test_a_snapshot_comes_first_then_each_move() -> None:
     assert getattr(first.transition, "from") == pb.PHASE_NEW
     assert first.transition.to == pb.PHASE_LOADING
     assert second.transition.model == "other"
+
+
+def arriving(version: int, reason: str, model: str = "m") -> VersionState:
+    key = GenerationKey(ModelName(model), Version(version), Generation(0))
+    return VersionState(key, Phase.STAGING, Readiness.UNAVAILABLE, reason, 1.0)
+
+
+def staging_of(subscription: ModelSubscription) -> list[tuple[str, str]]:
+    """Take what has been told of what arrives."""
+    told = []
+    while (message := subscription.next()) is not None:
+        assert message.staging.phase == pb.PHASE_STAGING
+        told.append((message.staging.version, message.staging.reason))
+    return told
+
+
+def test_what_arrives_is_told_of_when_it_changes() -> None:
+    inspection = FakeInspection()
+    inspection.arriving = (arriving(1, "1 of 2 files"),)
+    subscription = ModelSubscription("m", inspection, DAY_ZERO)
+    assert snapshot_of(subscription) == ["m"]
+
+    inspection.arriving = (arriving(1, "1 of 2 files"), arriving(2, "settling"))
+    assert staging_of(subscription) == [("2", "settling")]
+    inspection.arriving = (arriving(2, "settling"), arriving(3, "settling", "other"))
+    assert staging_of(subscription) == [("1", "")]
+    assert staging_of(subscription) == []
+
+
+def test_what_failed_tells_when_it_is_tried_again() -> None:
+    state = VersionState(arriving(1, "").key, Phase.FAILED, Readiness.UNAVAILABLE)
+    assert not encode_state(state, DAY_ZERO).HasField("next_try")
+
+    message = encode_state(replace(state, failures=3, next_try=60.0), DAY_ZERO)
+
+    assert message.failures == 3
+    assert message.next_try.ToSeconds() == DAY_ZERO.timestamp() + 60
 
 
 def test_who_watches_one_model_hears_of_no_other() -> None:

@@ -1,6 +1,7 @@
 """What a manifest may say, and what is said of files that are not what it says."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -337,3 +338,10 @@ def test_one_of_many_paths_is_named() -> None:
     assert found.progress == (
         "0 of 2 files, x (and 1 more) differs from manifest.json, z is not in manifest.json"
     )
+
+
+def test_a_manifest_that_is_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+
+    with pytest.raises(OSError, match="it is a pipe, socket or device, not a file"):
+        read(tmp_path / "manifest.json")

@@ -307,3 +307,15 @@ def test_a_model_is_read_although_another_root_cannot_be(root: Path) -> None:
     add(root, "m", "1")
 
     assert read_model([root / "unmounted", root], "m").versions == (1,)
+
+
+def test_a_configuration_that_is_a_pipe_is_not_opened(root: Path) -> None:
+    path = add(root, "m", "1") / "config.pbtxt"
+    os.mkfifo(path)
+
+    with pytest.raises(InvalidRequestError) as error:
+        read_model([root], "m")
+
+    assert str(error.value) == (
+        f"failed to open text file for read {path}: it is a pipe, socket or device, not a file"
+    )

@@ -19,7 +19,7 @@ from interlock.domain.errors import (
 )
 from interlock.domain.request import InferRequest
 from interlock.domain.response import InferResponse
-from interlock.runtime.threads import spawn
+from interlock.runtime.threads import Thread, spawn
 from interlock.scheduling.direct import DirectScheduler
 from interlock.telemetry.statistics import BatchStatistics, Duration, VersionStatistics
 from tests.support.running import (
@@ -134,15 +134,85 @@ def test_pending_counts_what_no_instance_has_taken() -> None:
     assert pending == 2
 
 
-def test_each_instance_has_a_thread_of_its_name_until_the_scheduler_stops() -> None:
-    def names() -> set[str]:
-        return {thread.name for thread in threading.enumerate()}
+def thread_names() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
 
-    with scheduler(ScriptedRunner(name="m_0"), ScriptedRunner(name="m_1")):
-        while_running = names()
+
+def test_each_instance_has_a_thread_of_its_name_until_the_scheduler_stops() -> None:
+    first = request()
+
+    with scheduler(ScriptedRunner(name="m_0"), ScriptedRunner(name="m_1")) as running:
+        running.enqueue(first)
+        while_running = thread_names()
+        answer(first)
 
     assert while_running >= {"instance m_0", "instance m_1"}
-    assert names().isdisjoint({"instance m_0", "instance m_1"})
+    assert thread_names().isdisjoint({"instance m_0", "instance m_1"})
+
+
+def test_a_model_that_nobody_has_asked_has_no_thread() -> None:
+    before = thread_names()
+
+    with scheduler(ScriptedRunner(name="idle")):
+        meanwhile = thread_names()
+
+    assert meanwhile == before
+
+
+class ScarceThreads:
+    """Starts so many threads and then, as long as it lasts, none."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __call__(self, name: str, target: Callable[[], None]) -> Thread:
+        if not self.left:
+            raise RuntimeError("can't start new thread")
+        self.left -= 1
+        return spawn(name, target)
+
+
+def test_a_request_for_which_there_is_no_thread_fails_and_the_next_one_may_get_one() -> None:
+    threads = ScarceThreads(0)
+    running = DirectScheduler([ScriptedRunner(name="m_0")], VersionStatistics(), start=threads)
+    first, second = request(), request()
+
+    with capture_logs() as logs:
+        running.enqueue(first)
+    threads.left = 1
+    running.enqueue(second)
+    outcomes = answer(first), answer(second)
+    running.stop()
+
+    assert isinstance(outcomes[0], UnavailableError)
+    assert str(outcomes[0]) == "instance m_0: can't start new thread"
+    assert isinstance(outcomes[1], InferResponse)
+    assert [line["event"] for line in logs] == ["no thread"]
+
+
+def test_instances_that_got_a_thread_do_the_work_of_those_that_got_none() -> None:
+    runners = ScriptedRunner(name="m_0"), ScriptedRunner(name="m_1")
+    running = DirectScheduler(runners, VersionStatistics(), start=ScarceThreads(1))
+    requests = [request(), request()]
+
+    enqueue_all(running, requests)
+    outcomes = [answer(one) for one in requests]
+    running.stop()
+
+    assert all(isinstance(outcome, InferResponse) for outcome in outcomes)
+    assert (len(runners[0].ran), len(runners[1].ran)) == (2, 0)
+
+
+def test_what_is_held_fails_when_at_the_stop_there_is_no_thread_to_run_it() -> None:
+    held = request()
+    running = DirectScheduler(
+        [ScriptedRunner()], VersionStatistics(), hold=5, start=ScarceThreads(0)
+    )
+    running.enqueue(held)
+
+    running.stop()
+
+    assert isinstance(answer(held), UnavailableError)
 
 
 def test_a_request_that_nobody_waits_for_is_not_run() -> None:

@@ -2,16 +2,17 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from interlock.domain.errors import UnavailableError
 from interlock.domain.request import InferRequest
 from interlock.domain.response import InferResponse
-from interlock.runtime.threads import spawn
+from interlock.runtime.threads import Thread, spawn
 from interlock.scheduling.base import BatchRunner
 from interlock.scheduling.direct import DirectScheduler
 from interlock.telemetry.statistics import VersionStatistics
@@ -204,6 +205,84 @@ def test_after_the_stop_requests_are_refused_whatever_changed() -> None:
     running.enqueue(late)
 
     assert isinstance(answer(late), UnavailableError)
+
+
+def test_what_is_put_into_a_former_queue_after_the_stop_is_refused() -> None:
+    running = DirectScheduler([ScriptedRunner(name="old")], VersionStatistics())
+    running.enqueue(begun := request(name="begun"))
+    answer(begun)
+    former = running._queue
+    running.stop()
+    late = request(name="late")
+
+    former.put(late)
+    running._catch_up(former)
+
+    assert isinstance(answer(late), UnavailableError)
+
+
+def test_what_waits_for_the_first_threads_runs_where_others_take_over() -> None:
+    """A scheduler that holds requests back has no threads yet; the change starts them."""
+    retired = Retired()
+    old, new = ScriptedRunner(name="old"), ScriptedRunner(name="new")
+    running = DirectScheduler([old], VersionStatistics(), hold=2)
+    waits = request(name="waits")
+    running.enqueue(waits)
+
+    change(running, [new], retired)
+    answer(waits)
+    retired.wait_for("old")
+    running.stop()
+
+    assert old.ran + new.ran == ["waits"]
+
+
+class Scarce:
+    """A system that gives so many threads and no more, until `left` is raised."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __call__(self, name: str, target: Callable[[], None]) -> Thread:
+        if not self.left:
+            raise RuntimeError("can't start new thread")
+        self.left -= 1
+        return spawn(name, target)
+
+
+def test_a_change_for_which_there_are_no_threads_leaves_all_as_it_was() -> None:
+    old, new = ScriptedRunner(name="old"), [ScriptedRunner(name=f"new{i}") for i in range(2)]
+    system = Scarce(2)
+    running = DirectScheduler([old], VersionStatistics(), start=system)
+
+    with pytest.raises(UnavailableError, match="instance new1: can't start new thread"):
+        running.prepare(new, Retired())
+
+    asked = request(name="a")
+    running.enqueue(asked)
+    answer(asked)
+    running.stop()
+    assert (old.ran, new[0].ran) == (["a"], [])
+
+
+def test_an_instance_that_had_no_thread_gets_one_with_the_change() -> None:
+    """It must not be left alone with the requests, nor be closed for having had none."""
+    retired = Retired()
+    has, lacks = ScriptedRunner(name="has"), ScriptedRunner(name="lacks")
+    system = Scarce(1)
+    running = DirectScheduler([has, lacks], VersionStatistics(), start=system)
+    first, second = request(name="first"), request(name="second")
+    running.enqueue(first)
+    answer(first)
+    system.left = 1
+
+    change(running, [lacks], retired)
+    running.enqueue(second)
+    answer(second)
+    retired.wait_for("has")
+    running.stop()
+
+    assert (has.ran, lacks.ran, retired.names) == (["first"], ["second"], ["has"])
 
 
 class Crews:

@@ -1,5 +1,6 @@
 """Label files: where they may lie, how they are read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "label file path 'labels.txt' of model 'm' is not UTF-8 text: invalid start byte at byte 4"
     )
+
+
+def test_labels_that_are_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with capture_logs() as lines:
+        assert read_labels(config("labels.txt"), tmp_path) == {}
+
+    assert lines[0]["error"] == "it is a pipe, socket or device, not a file"

@@ -1,5 +1,6 @@
 """Loading and unloading a version, with the backends that there are and with one that fails."""
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -504,3 +505,19 @@ def test_several_versions_load_at_once(tmp_path: Path) -> None:
     for served in loaded:
         models.unload(served)
     assert constants == [("FP32", (1,), np.float32(version).tobytes()) for version in range(1, 9)]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights/part.bin"])
+def test_a_pipe_among_the_files_of_a_version_is_refused_before_anything_is_opened(
+    tmp_path: Path, name: str
+) -> None:
+    backend = FakeBackend()
+    pipe = tmp_path / "1" / name
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+
+    with pytest.raises(InvalidRequestError) as caught:
+        load(tmp_path, 'backend: "fake"', loader(Catalog({"fake": backend})))
+
+    assert str(caught.value) == f"'{pipe}' is a pipe, socket or device, not a file"
+    assert backend.events == []

@@ -115,9 +115,17 @@ def _model_file(files: VersionFiles, config: ModelConfig) -> Path:
             "the version's directory"
         )
     path = files.version_directory / relative
-    if path.is_dir():
-        path /= DEFAULT_FILENAME
-    if not path.is_file():
+    try:
+        if path.is_dir():
+            path /= DEFAULT_FILENAME
+        found = path.is_file()
+        if found:
+            path.open("rb").close()  # the runtime would give the number of the error alone
+    except OSError as error:
+        raise UnavailableError(
+            f"unable to read '{path}' for model instance '{config.name}': {error.strerror}"
+        ) from error
+    if not found:
         raise UnavailableError(f"unable to find '{path}' for model instance '{config.name}'")
     return path
 

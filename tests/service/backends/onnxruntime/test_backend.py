@@ -236,3 +236,13 @@ def test_a_thread_count_of_the_shared_pool_is_a_number(key: str) -> None:
     assert str(caught.value) == (
         f"--backend-config=onnxruntime,{key}=-2: must be a number of threads, 0 or more"
     )
+
+
+def test_a_file_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1").symlink_to("1" * 300)  # as good as a folder without permission, for anyone
+    with pytest.raises(UnavailableError) as caught:
+        open_model(tmp_path)
+
+    assert str(caught.value) == (
+        f"unable to read '{tmp_path}/1/model.onnx' for model instance 'm': File name too long"
+    )

@@ -1,0 +1,1 @@
+"""What the control plane costs: the measurements behind `tools/bench control`."""
