@@ -6,6 +6,7 @@ paths differ, because these tests write to a folder of their own.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def compose_service() -> Mapping[str, Any]:
         "interlock"
     ]
     return service
+
+
+def compose_command(**variables: str) -> list[str]:
+    """Return the command of the service as Compose would fill in its variables."""
+    return [
+        re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: variables.get(found[1], found[2]), word)
+        for word in compose_service()["command"]
+    ]
 
 
 def compose_complaints(path: Path) -> str:
@@ -133,7 +142,7 @@ def test_the_composed_container_is_healthy_beside_a_broken_model(
     broken = models / "broken" / "1"
     broken.mkdir(parents=True)
     (broken / "model.onnx").write_text("no model")
-    words = [*FINAL.only("ENTRYPOINT").command, *compose_service()["command"]]
+    words = [*FINAL.only("ENTRYPOINT").command, *compose_command()]
     server = ServerProcess.start(
         ["--grpc-address=127.0.0.1", "--grpc-port=0"],
         program=image.command(words, models),
@@ -144,6 +153,33 @@ def test_the_composed_container_is_healthy_beside_a_broken_model(
         code = server.terminate()
 
     assert (health, code) == (0, 0)
+
+
+@pytest.mark.timeout(900)
+def test_the_composed_container_is_unhealthy_without_the_model_it_is_there_for(
+    image: Image, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EXAMPLE_REPOSITORY / "identity", models / "identity")
+    words = [*FINAL.only("ENTRYPOINT").command, *compose_command()]
+    server = ServerProcess.start(
+        ["--grpc-address=127.0.0.1", "--grpc-port=0"],
+        program=image.command(words, models),
+        env=image.environment,
+    )
+    with server:
+        server.wait_for_log("not ready: required model 'digits' is not in any model repository")
+        health = image.health(server.address)
+        code = server.terminate()
+
+    assert (health, code) == (1, 0)
+
+
+def test_compose_names_the_models_that_the_container_is_there_for() -> None:
+    flags = ["--exit-on-error=false", "--required-model=mine"]
+
+    assert set(flags) <= set(compose_command(REQUIRED_MODEL="mine"))
+    assert (EXAMPLE_REPOSITORY / "digits").is_dir()
 
 
 @pytest.mark.timeout(900)

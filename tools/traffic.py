@@ -7,6 +7,7 @@ past once another client has had an answer of its successor.
 """
 
 import multiprocessing
+import signal
 import threading
 import time
 from array import array
@@ -28,6 +29,7 @@ from tests.support.wire import NUMPY_TYPES, SERVICE, UNLIMITED, given, infer_req
 CALL_TIMEOUT_S: Final = 30.0
 STARTED_WITHIN_S: Final = 60.0
 ENDED_WITHIN_S: Final = 60.0
+LOOK_EVERY_S: Final = 1.0
 PROCESSES: Final = 2
 NS_PER_MS: Final = 1e6
 NEVER_NS: Final = 2**63 - 1
@@ -250,7 +252,11 @@ def _ask_until_it_ends(ask: Ask, stop: Event, log: Log) -> None:
 
 
 def run_clients(ways: Sequence[Way], target: Target, ready: Event, pipe: "Queue[Log]") -> None:
-    """One process of clients; sends what they lived through when it is over."""
+    """One process of clients; sends what they lived through when it is over.
+
+    Ends as well when whoever started it is no more, and leaves Ctrl-C to them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs = [Log() for _ in ways]
     barrier = threading.Barrier(len(ways) + 1)
     workers = [
@@ -261,10 +267,21 @@ def run_clients(ways: Sequence[Way], target: Target, ready: Event, pipe: "Queue[
         worker.start()
     barrier.wait(STARTED_WITHIN_S)
     ready.set()
+    is_wanted = _wait_until_stopped(target.stop)
     for worker in workers:
         worker.join()
-    for log in logs:
-        pipe.put(log)
+    if is_wanted:
+        for log in logs:
+            pipe.put(log)
+
+
+def _wait_until_stopped(stop: Event) -> bool:
+    """Return when nobody is to ask any more: whether there is still somebody who wants to know."""
+    parent = multiprocessing.parent_process()
+    while not stop.wait(LOOK_EVERY_S):
+        if parent is not None and not parent.is_alive():
+            stop.set()
+    return parent is None or parent.is_alive()
 
 
 class Traffic:
@@ -297,12 +314,20 @@ class Traffic:
         return max((_longest_gap(log, begin_ns, end_ns) for log in self.logs), default=0.0)
 
     def __enter__(self) -> Self:
-        for worker in self._workers:
-            worker.start()
-        if not all(sign.wait(STARTED_WITHIN_S) for sign in self._signs):
+        try:
+            for worker in self._workers:
+                worker.start()
+            self._wait_for_the_start()
+        except BaseException:
             self._end_them()
-            raise TimeoutError("the clients did not start")
+            raise
         return self
+
+    def _wait_for_the_start(self) -> None:
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not all(sign.wait(0.1) for sign in self._signs):
+            if time.monotonic() > deadline or not all(one.is_alive() for one in self._workers):
+                raise TimeoutError("the clients did not start")
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
@@ -318,9 +343,10 @@ class Traffic:
         """Leave no process behind; those that have said everything end by themselves."""
         self._stop.set()
         for worker in self._workers:
-            worker.join(ENDED_WITHIN_S if self.logs else 0)
-            worker.kill()
-            worker.join()
+            if worker.pid is not None:
+                worker.join(ENDED_WITHIN_S if self.logs else 0)
+                worker.kill()
+                worker.join()
 
 
 def _longest_gap(log: Log, begin_ns: int, end_ns: int) -> float:

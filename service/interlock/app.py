@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -20,6 +20,8 @@ import structlog
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from interlock.control_plane import ControlPlane
+from interlock.domain.errors import ServiceError, UnavailableError
+from interlock.domain.ids import ModelName
 from interlock.frontend.access_log import AccessLog
 from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
@@ -27,6 +29,7 @@ from interlock.frontend.health import Health
 from interlock.frontend.health_watch import HealthWatch
 from interlock.frontend.hot_path import HotPath, TransportError
 from interlock.frontend.life import ServerLife
+from interlock.frontend.readiness_log import ReadinessLog
 from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
@@ -37,6 +40,7 @@ from interlock.runtime.garbage import spare_what_stays
 from interlock.runtime.threads import OnDeath
 from interlock.serving.table import ServingTable
 from interlock.settings import (
+    ControlMode,
     RepositorySettings,
     Settings,
 )
@@ -135,10 +139,16 @@ class Server:
     ) -> None:
         self._settings = settings
         self._on_death = on_death
-        self._table = ServingTable()
+        self._table = ServingTable(namespacing=settings.repository.namespacing)
         self._control = ControlPlane(settings, self._table)
         self._manager = self._control.manager
-        self._life = ServerLife(self._manager, strict_readiness=settings.lifetime.strict_readiness)
+        self._life = ServerLife(
+            self._manager,
+            self._control.listing,
+            strict_readiness=settings.lifetime.strict_readiness,
+            required=settings.lifetime.required_models,
+        )
+        self._end_readiness_log = self._life.subscribe(ReadinessLog(self._life.objections).look)
         gate = Gate(state=self._life, restricted=settings.grpc.restricted)
         self._hot_path = HotPath(
             settings.grpc,
@@ -214,9 +224,10 @@ class Server:
         while not first.wait(_NOTICE_S / 10):
             if stop.asked:
                 return True
-        for model, error in first.failures.items():
+        failures = {**dict(self._never_to_serve()), **first.failures}
+        for model, error in failures.items():
             log.error("failed to load at start", model=model, reason=str(error))
-        if first.failures and self._settings.lifetime.exit_on_error:
+        if failures and self._settings.lifetime.exit_on_error:
             log.error("creating server: Internal - failed to load all models")
             return False
         spared = spare_what_stays()
@@ -226,8 +237,17 @@ class Server:
         log.info(headline)
         return True
 
+    def _never_to_serve(self) -> Iterator[tuple[str, ServiceError]]:
+        """Yield the required models that do not serve and that nobody can load any more."""
+        if self._settings.repository.control_mode is not ControlMode.NONE:
+            return
+        required = map(ModelName, self._settings.lifetime.required_models)
+        for model, why in self._manager.lacking(required):
+            yield model, UnavailableError(f"this required model {why}")
+
     def _stop(self, stop: StopSignal) -> bool:
         """Drain and end every part, in order; False where the time ran out."""
+        self._end_readiness_log()  # that a server is not ready any more now goes without saying
         self._life.drain()
         delay_s = self._settings.lifetime.shutdown_delay_s
         if delay_s and not stop.died:

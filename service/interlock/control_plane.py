@@ -4,7 +4,6 @@ The composition root's own part: `app` starts and stops what is made here.
 """
 
 import time
-from functools import partial
 from typing import Final
 
 from interlock.backends.catalog import LOAD_COPIES, built_in
@@ -14,6 +13,7 @@ from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
 from interlock.control.inspection import Inspection
+from interlock.control.listing import RepositoryListing
 from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
@@ -24,7 +24,6 @@ from interlock.control.workers import Workers
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
-from interlock.repository.snapshot import read_model
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
 from interlock.repository.watcher import Watcher
@@ -48,12 +47,19 @@ class ControlPlane:
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
+        self.listing = RepositoryListing(
+            self._settings.roots,
+            clock=monotonic,
+            namespacing=self._settings.namespacing,
+            once=self._settings.control_mode is ControlMode.NONE,
+        )
         self._repository = DiskRepository(
             self._settings.roots,
             config_name=self._settings.config_name,
             auto_complete=not self._settings.disable_auto_complete,
             version_fallback=self._settings.version_fallback,
             scratch=self._scratch,
+            namespacing=self._settings.namespacing,
         )
         self._reservations = reservations_for(self._settings)
         self._executor = self._build_executor(settings)
@@ -77,6 +83,8 @@ class ControlPlane:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to load."""
+        self.listing.begin(self.manager.first_loads)
+        self.listing.start(on_death)
         self.manager.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
@@ -85,6 +93,7 @@ class ControlPlane:
         """Start nothing more."""
         if self._watching is not None:
             self._watching.close()
+        self.listing.close()
         self._reservations.close()
         self.manager.stop()
 
@@ -130,6 +139,7 @@ class ControlPlane:
             inbox=self._inbox,
             table=table,
             clock=monotonic,
+            names=self.listing,
             staging=self._staging,
         )
 
@@ -137,7 +147,7 @@ class ControlPlane:
         repository = self._settings
         return Inspection(
             self.manager,
-            read_model=partial(read_model, repository.roots, config_name=repository.config_name),
+            read_model=self._repository.read,
             poll=self.manager.peek,
             clock=monotonic,
             digest_of=_no_digest if self._watching is None else self._watching.digest_of,
@@ -160,7 +170,7 @@ class Watching:
         contents = Workers("contents", 1)
         verifying = Workers("verifying", 1)
         self._poller = Poller(
-            scanner=Scanner(settings.roots),
+            scanner=Scanner(settings.roots, namespacing=settings.namespacing),
             stager=Stager(
                 rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
                 clock=monotonic,

@@ -212,6 +212,8 @@ class RepositorySettings:
     """Names, or `EVERY_MODEL` alone; EXPLICIT only."""
     config_name: str = ""
     """Prefer `configs/<config_name>.pbtxt` of a model over its config.pbtxt."""
+    namespacing: bool = False
+    """Tell models of one name in several roots apart instead of refusing them."""
     disable_auto_complete: bool = False
     load_thread_count: int = 4
     load_retry_count: int = 0
@@ -264,6 +266,9 @@ class LifetimeSettings:
     exit_on_error: bool = True
     """End with exit code 1 when a model fails to load at start."""
     strict_readiness: bool = True
+    """Be ready only while every known model is; without effect where models are required."""
+    required_models: tuple[str, ...] = ()
+    """Ready means that these serve, and the others do not count."""
     exit_timeout_s: float = 30.0
     """Budget of the whole shutdown, the shutdown delay not counted."""
     shutdown_delay_s: float = 0.0
@@ -273,6 +278,8 @@ class LifetimeSettings:
         _at_least(
             0, exit_timeout_secs=self.exit_timeout_s, shutdown_delay_secs=self.shutdown_delay_s
         )
+        if any(not name.strip() for name in self.required_models):
+            raise SettingsError("--required-model needs the name of a model")
 
 
 @dataclass(frozen=True, slots=True)

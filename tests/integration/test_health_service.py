@@ -20,6 +20,7 @@ from interlock.settings import GrpcSettings, ProtocolCategory, RestrictedProtoco
 from tests.support.boundary import TIMEOUT_S, Boundary, boundary, entry, loaded, refused
 
 SERVICE = "inference.GRPCInferenceService"
+REPOSITORY = "interlock.repository"
 RESTRICTED = (
     grpc.StatusCode.UNAVAILABLE,
     "This protocol is restricted, expecting header 'triton-grpc-protocol-k'",
@@ -63,12 +64,13 @@ def test_the_standard_client_checks(world: Boundary) -> None:
     with world.channel() as channel:
         answers = {
             name: check(channel, name)
-            for name in ("", SERVICE, "model/m", "model/m/1", "model/m/2")
+            for name in ("", SERVICE, REPOSITORY, "model/m", "model/m/1", "model/m/2")
         }
 
         assert answers == {
             "": "SERVING",
             SERVICE: "SERVING",
+            REPOSITORY: "SERVING",
             "model/m": "SERVING",
             "model/m/1": "SERVING",
             "model/m/2": "NOT_SERVING",

@@ -57,10 +57,18 @@ class FakeServerState:
         self.phase = ServerPhase.SERVING
         self.accepting = True
         self.models_ready = True
+        self.is_live = True
+        self.are_listed = True
         self.listeners: list[Callable[[], None]] = []
+
+    def live(self) -> bool:
+        return self.is_live
 
     def ready(self) -> bool:
         return self.models_ready
+
+    def repositories_listed(self) -> bool:
+        return self.are_listed
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         self.listeners.append(listener)

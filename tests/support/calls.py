@@ -68,6 +68,12 @@ class FakeState:
     phase: ServerPhase = ServerPhase.SERVING
     accepting: bool = True
 
+    def live(self) -> bool:
+        return True
+
+    def repositories_listed(self) -> bool:
+        return True
+
     def ready(self) -> bool:
         return self.phase is ServerPhase.SERVING
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interlock.backends.instance_group import NO_INSTANCES
 from interlock.control.inbox import Inbox
-from interlock.control.index import StagingBoard
+from interlock.control.index import Listing, StagingBoard
 from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
@@ -114,6 +114,15 @@ class FakeRepository:
         # What the control plane wants of a listing is the names.
         sources = dict.fromkeys(self.models)
         return RepositorySnapshot(sources, self.duplicates, dict(self.problems))  # type: ignore[arg-type]
+
+    def names(self) -> Listing:
+        self.listings += 1
+        return self.known
+
+    @property
+    def known(self) -> Listing:
+        known = frozenset(map(ModelName, self.models))
+        return Listing(known, frozenset(map(ModelName, self.duplicates)))
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         self.looks.append(look)
@@ -226,6 +235,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            names=self.repository,
             staging=self.staging,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
+from interlock.control.listing import RepositoryListing
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import PollMode
 from interlock.control.poller import Pace, Poller
@@ -166,6 +167,7 @@ class Follower:
             inbox=self._inbox,
             table=self.table,
             clock=self.clock,
+            names=RepositoryListing([root], clock=self.clock),
             staging=board,
         )
         rules = Rules(SETTLE_S, started=self.clock.now, started_ns=time.time_ns())

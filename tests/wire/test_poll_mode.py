@@ -224,12 +224,12 @@ def test_a_root_that_goes_and_returns_unloads_nothing(
     serve(repository, client, "rooted")
     aside = repository.root.with_name("aside")
     repository.root.rename(aside)
-    process.wait_for_log("cannot be looked at", within_s=WITHIN_S)
+    process.wait_for_log("model repository cannot be listed", within_s=WITHIN_S)
     assert answer_of(client, "rooted") == 1.0
     (aside / "rooted" / "2").mkdir()
     (aside / "rooted" / "2" / "model.onnx").write_bytes(onnx_small.add_constant(2.0))
     aside.rename(repository.root)
-    process.wait_for_log("can be looked at again", within_s=WITHIN_S)
+    process.wait_for_log("model repository can be listed again", within_s=WITHIN_S)
 
     answers(client, "rooted", 2.0)
 
@@ -275,3 +275,22 @@ def test_without_fallback_nothing_takes_its_place(tmp_path: Path) -> None:
         put(repository, "m", 3, 3.0)
         ask(client, "Retry", model="m")
         assert answer_of(client, "m") == 3.0
+
+
+def test_a_custom_configuration_comes_changes_and_goes(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    plain = (repository.onnx("m", onnx_small.add_constant(1.0)) / "config.pbtxt").read_text()
+    put(repository, "m", 2, 2.0)
+
+    with (
+        server_process(repository, *FLAGS, "--model-config-name=custom") as process,
+        Client(process.address) as client,
+    ):
+        answers(client, "m", 2.0)
+        for version in (1, 2, 1):
+            policy = f"version_policy {{ specific {{ versions: [ {version} ] }} }}"
+            repository.replace("m", "configs/custom.pbtxt", f"{plain} {policy}".encode())
+            answers(client, "m", float(version))
+        (repository.root / "m" / "configs" / "custom.pbtxt").unlink()
+        answers(client, "m", 2.0)
+        assert client.ready()

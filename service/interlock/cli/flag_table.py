@@ -112,8 +112,12 @@ LOAD_MODEL: Final = Flag(
     many=True, commas=True,
 )  # fmt: skip
 MODEL_CONFIG_NAME: Final = Flag(
-    "model-config-name", Group.MODELS, str, _REPOSITORY.config_name, "NAME",
+    "model-config-name", Group.MODELS, read.config_name, _REPOSITORY.config_name, "NAME",
     "prefer configs/NAME.pbtxt of a model over its config.pbtxt",
+)  # fmt: skip
+MODEL_NAMESPACING: Final = _switch(
+    "model-namespacing", Group.MODELS, _REPOSITORY.namespacing,
+    "serve models of one name in several repositories as FOLDER::NAME, instead of refusing them",
 )  # fmt: skip
 DISABLE_AUTO_COMPLETE: Final = _switch(
     "disable-auto-complete-config", Group.MODELS, _REPOSITORY.disable_auto_complete,
@@ -248,6 +252,11 @@ STRICT_READINESS: Final = _switch(
     "strict-readiness", Group.LIFETIME, _LIFETIME.strict_readiness,
     "be ready only while every known model is",
 )  # fmt: skip
+REQUIRED_MODEL: Final = Flag(
+    "required-model", Group.LIFETIME, str, None, "NAME",
+    "be ready while this model serves, whatever the others do; may be repeated",
+    many=True, commas=True,
+)  # fmt: skip
 EXIT_TIMEOUT: Final = Flag(
     "exit-timeout-secs", Group.LIFETIME, read.seconds, _LIFETIME.exit_timeout_s, "SECONDS",
     "how long requests in flight may take to finish when the server stops",
@@ -286,6 +295,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     REPOSITORY_SETTLE_SECS,
     LOAD_MODEL,
     MODEL_CONFIG_NAME,
+    MODEL_NAMESPACING,
     DISABLE_AUTO_COMPLETE,
     MODEL_LOAD_THREAD_COUNT,
     MODEL_LOAD_RETRY_COUNT,
@@ -318,6 +328,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     GRPC_MAX_CONNECTION_AGE_GRACE,
     EXIT_ON_ERROR,
     STRICT_READINESS,
+    REQUIRED_MODEL,
     EXIT_TIMEOUT,
     SHUTDOWN_DELAY,
     SERVER_ID,
@@ -391,7 +402,6 @@ _REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "response-cache-byte-size",
         "rate-limit",
         "rate-limit-resource",
-        "model-namespacing",
         "model-load-gpu-limit",
         "repoagent-directory",
         "allow-client-shm",

@@ -98,6 +98,15 @@ def choice(kind: type[Choice]) -> Callable[[str], Choice]:
     return read
 
 
+def config_name(text: str) -> str:
+    """Read the name of a configuration: a file's name without its ending."""
+    if not text:
+        raise SettingsError("empty argument for --model-config-name")
+    if "/" in text or "\0" in text or any(map(str.isspace, text)):
+        raise ValueError(f"expects a name without blanks and slashes, got '{text}'")
+    return text
+
+
 def control_mode(text: str) -> ControlMode:
     try:
         return ControlMode(text.lower())

@@ -267,6 +267,7 @@ def _repository(given: _Given) -> RepositorySettings:
         settle_s=given.one(table.REPOSITORY_SETTLE_SECS),
         load_models=given.every(table.LOAD_MODEL),
         config_name=given.one(table.MODEL_CONFIG_NAME),
+        namespacing=given.one(table.MODEL_NAMESPACING),
         disable_auto_complete=given.one(table.DISABLE_AUTO_COMPLETE)
         or bool(given.maybe(table.STRICT_MODEL_CONFIG)),
         load_thread_count=given.one(table.MODEL_LOAD_THREAD_COUNT),
@@ -319,6 +320,7 @@ def _lifetime(given: _Given) -> LifetimeSettings:
     return LifetimeSettings(
         exit_on_error=given.one(table.EXIT_ON_ERROR),
         strict_readiness=given.one(table.STRICT_READINESS),
+        required_models=tuple(dict.fromkeys(given.every(table.REQUIRED_MODEL))),
         exit_timeout_s=given.one(table.EXIT_TIMEOUT),
         shutdown_delay_s=given.one(table.SHUTDOWN_DELAY),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from interlock.control.lifecycle import Transition
 from interlock.domain.config import ModelConfig
@@ -80,6 +80,19 @@ class Listing:
     duplicates: frozenset[ModelName] = frozenset()
 
 
+class Names(Protocol):
+    """Who knows what is in the repositories. Any thread may ask; nothing blocks."""
+
+    def names(self) -> Listing:
+        """Return the names that are known, and see to it that they stay true."""
+        ...
+
+    @property
+    def known(self) -> Listing:
+        """The names that are known."""
+        ...
+
+
 StagingTexts = Mapping[ModelName, Mapping[Version, str]]
 
 
@@ -147,29 +160,71 @@ def index_entries(
 
 
 def strictly_ready(views: Iterable[ModelView]) -> bool:
-    """Return whether every version that is known serves, or was taken down on purpose.
+    """Return whether strict readiness has nothing to object to: see `objections`."""
+    return next(objections(views), None) is None
 
-    A version on its way in or out does not count while another of its model serves: a
-    successor that loads must not make the whole server unready. Where each version stands
-    alone, at start and in poll mode, one that failed does not count either then: whoever
-    copies a broken version into the repository has not broken the server.
+
+def objections(views: Iterable[ModelView]) -> Iterator[str]:
+    """Yield why strict readiness says no, a sentence for each model that is to blame.
+
+    Every version that is known must serve, or have been taken down on purpose. A version on
+    its way in or out does not count while another of its model serves: a successor that
+    loads must not make the whole server unready. Where each version stands alone, at start
+    and in poll mode, one that failed does not count either then: whoever copies a broken
+    version into the repository has not broken the server.
     """
-    return all(map(_is_well, views))
+    for view in views:
+        if why := _objection(view):
+            yield f"model '{view.model}' {why}"
 
 
-def _is_well(view: ModelView) -> bool:
+def lacking(
+    required: Iterable[ModelName],
+    views: Mapping[ModelName, ModelView],
+    listing: Listing,
+    staging: StagingTexts,
+) -> Iterator[tuple[ModelName, str]]:
+    """Yield the required models of which no version serves, each with the reason."""
+    for model in required:
+        view = views.get(model)
+        if view is None or not _serves(view):
+            yield model, _absence(model, view, listing, staging.get(model, {}))
+
+
+def _objection(view: ModelView) -> str:
     moving_is_fine = _serves(view)
     if view.alone and moving_is_fine:
-        return True
+        return ""
     if view.unready:
-        return False
+        return f"has no version: {view.trouble}"
     for version in view.versions:
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:
-                return False
+                return _condition(version)
         elif version.readiness is not Readiness.READY and not moving_is_fine:
-            return False
-    return True
+            return _condition(version)
+    return ""
+
+
+def _absence(
+    model: ModelName, view: ModelView | None, listing: Listing, texts: Mapping[Version, str]
+) -> str:
+    """Return why a model does not serve, in the words of the index."""
+    if model in listing.duplicates:
+        return DUPLICATE.removeprefix("model ")
+    if texts:
+        version = max(texts)
+        return f"version {version} is not complete: {texts[version]}"
+    if view is not None and view.trouble:
+        return f"cannot be loaded: {view.trouble}"
+    if view is not None and view.versions:
+        return _condition(view.versions[-1])
+    return "was not loaded" if model in listing.models else "is not in any model repository"
+
+
+def _condition(version: VersionView) -> str:
+    text = f"version {version.version} is {version.readiness.value}"
+    return f"{text}: {version.reason}" if version.reason else text
 
 
 def _entries_of(

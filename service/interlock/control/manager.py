@@ -32,9 +32,17 @@ from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
 from interlock.control.inbox import Inbox
-from interlock.control.index import Listing, ModelView, StagingBoard, index_entries, strictly_ready
+from interlock.control.index import (
+    Listing,
+    ModelView,
+    Names,
+    StagingBoard,
+    index_entries,
+    lacking,
+    objections,
+    strictly_ready,
+)
 from interlock.control.lifecycle import Event, Phase, Transition
-from interlock.control.listing import CachedListing
 from interlock.control.load_parameters import Parameter
 from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
@@ -110,6 +118,7 @@ class Manager:
         inbox: Inbox[Message],
         table: ServingTable,
         clock: Clock,
+        names: Names,
         staging: StagingBoard | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
@@ -122,7 +131,7 @@ class Manager:
             repository=repository, mode=mode, hand_over=inbox.put, view=self.view, clock=clock
         )
         self._release = repository.release
-        self._listing = CachedListing(repository.snapshot, clock)
+        self._names = names
         self.events = Events()
         # The stepping thread's own.
         self._units: dict[ModelName, Unit] = {}
@@ -165,7 +174,7 @@ class Manager:
 
     def index(self, *, ready_only: bool) -> tuple[IndexEntry, ...]:
         """Return every known model and version, by name, then by version."""
-        listing = Listing() if ready_only else self._listing.names()
+        listing = Listing() if ready_only else self._names.names()
         return index_entries(
             self._views, listing, ready_only=ready_only, staging=self._staging.latest
         )
@@ -190,6 +199,14 @@ class Manager:
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
         return strictly_ready(self._views.values())
+
+    def objections(self) -> Iterator[str]:
+        """Yield why not every version that is known serves: see `index.objections`."""
+        return objections(self._views.values())
+
+    def lacking(self, required: Iterable[ModelName]) -> Iterator[tuple[ModelName, str]]:
+        """Yield which of these models do not serve, each with the reason."""
+        return lacking(required, self._views, self._names.known, self._staging.latest)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` (quick, never blocking) after every change; return how to end that."""

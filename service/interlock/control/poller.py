@@ -254,17 +254,22 @@ class Poller:
         return min(time for time in times if time is not None)
 
     def _tell_problems(self, scan: Scan) -> None:
-        """Log what cannot be looked at when it begins, and when it ends."""
-        for place, problem in sorted(scan.problems.items()):
-            if place not in self._problems:
+        """Log which models cannot be looked at when it begins, and when it ends.
+
+        The repositories themselves are the listing's to tell of.
+        """
+        if self._first_until is not None:
+            for place in filter(_is_root, scan.problems):
+                self._first_loads.end(place, UnavailableError(scan.problems[place]))
+        problems = {name: text for name, text in scan.problems.items() if not _is_root(name)}
+        for model, problem in sorted(problems.items()):
+            if model not in self._problems:
                 log.warning(
-                    "cannot be looked at, nothing of it changes", place=place, reason=problem
+                    "cannot be looked at, nothing of it changes", model=model, reason=problem
                 )
-            if self._first_until is not None and "/" in place:
-                self._first_loads.end(place, UnavailableError(problem))
-        for place in sorted(self._problems.keys() - scan.problems.keys()):
-            log.warning("can be looked at again", place=place)
-        self._problems = scan.problems
+        for model in sorted(self._problems.keys() - problems.keys()):
+            log.warning("can be looked at again", model=model)
+        self._problems = problems
 
     def _rest(self, seconds: float) -> None:
         with self._news:
@@ -276,6 +281,10 @@ class Poller:
                 lambda: self._is_hinted or self._is_closing, max(0.0, due - self._clock())
             )
             self._is_hinted = False
+
+
+def _is_root(place: str) -> bool:
+    return "/" in place
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,9 +109,18 @@ class DiskRepository:
     version_fallback: bool = True
     look: Callable[[Path], Fingerprint] = fingerprint
     scratch: Scratch = field(default_factory=Scratch)
+    namespacing: bool = False
 
     def snapshot(self) -> RepositorySnapshot:
-        return read_repository(self.roots, config_name=self.config_name)
+        return read_repository(
+            self.roots, config_name=self.config_name, namespacing=self.namespacing
+        )
+
+    def read(self, model: str) -> ModelSource:
+        """Read one model's directory. Raise as `read_model` does."""
+        return read_model(
+            self.roots, model, config_name=self.config_name, namespacing=self.namespacing
+        )
 
     def poll(self, model: ModelName, look: Look = PLAIN) -> Polled:
         if look.files:
@@ -136,7 +145,7 @@ class DiskRepository:
             raise
 
     def _polled(self, source: ModelSource, prints: Fingerprint, look: Look) -> Polled:
-        model = ModelName(source.name)
+        model = ModelName(source.identifier)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
         config = self._configure(source, look)
@@ -152,7 +161,7 @@ class DiskRepository:
         return self._chosen(config, source, found, look, common=prints.common)
 
     def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
-        source = read_model(self.roots, model, config_name=self.config_name)
+        source = self.read(model)
         return self._chosen(self._configure(source, PLAIN), source, found, PLAIN)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
@@ -161,7 +170,7 @@ class DiskRepository:
         A file that is replaced between the two looks would otherwise never be seen to
         have changed.
         """
-        source = read_model(self.roots, model, config_name=self.config_name)
+        source = self.read(model)
         for _ in range(_LOOKS):
             try:
                 prints = self.look(source.directory)
@@ -169,7 +178,7 @@ class DiskRepository:
                 raise UnavailableError(
                     f"failed to read model directory {source.directory}: {error.strerror}"
                 ) from error
-            again = read_model(self.roots, model, config_name=self.config_name)
+            again = self.read(model)
             if again == source:
                 return source, prints
             source = again
@@ -190,7 +199,7 @@ class DiskRepository:
         if self.version_fallback and is_latest and not look.versions:
             rest = sorted(found.keys() - set(selected), reverse=True)
         return Polled(
-            model=ModelName(source.name),
+            model=ModelName(source.identifier),
             config=config,
             directory=source.directory,
             candidates=tuple(found[version] for version in selected),
@@ -234,13 +243,13 @@ def _selected(
     for version in selection.missing:
         log.error(
             "a version is specified, but its directory is not present",
-            model=source.name,
+            model=source.identifier,
             version=version,
         )
     if not selection.versions:
         raise NoVersionError(
             "at least one version must be available under the version policy of "
-            f"model '{source.name}'"
+            f"model '{source.identifier}'"
         )
     return selection.versions
 

@@ -175,7 +175,6 @@ class Reception:
         snapshot = self._repository.snapshot()
         for place, problem in snapshot.problems.items():
             if "/" in place:
-                log.error("model repository cannot be read", repository=place, reason=problem)
                 self.first_loads.end(place, UnavailableError(problem))
         return snapshot
 

@@ -1,7 +1,8 @@
 """Say how the server and each of its models fare: grpc.health.v1.
 
 Names: "" and inference.GRPCInferenceService are the server, model/<name> a model with any
-version READY, model/<name>/<version> one version. Watch lives in `health_watch`.
+version READY, model/<name>/<version> one version. interlock.repository is NOT_SERVING while
+a model repository cannot be listed; what serves goes on. Watch lives in `health_watch`.
 """
 
 from typing import Final
@@ -22,6 +23,8 @@ from interlock.pb.health_pb2 import (
 from interlock.serving.table import ModelEntry, ServingTable
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+
+REPOSITORY: Final = "interlock.repository"
 
 _SERVER_NAMES: Final = ("", SERVICE)
 _MODEL_PREFIX: Final = "model/"
@@ -47,6 +50,8 @@ class Health:
         """Return the status of one name, SERVICE_UNKNOWN where there is no such thing."""
         if name in _SERVER_NAMES:
             return _status(serving=is_ready(self._state))
+        if name == REPOSITORY:
+            return _status(serving=self._state.repositories_listed() and self._stays)
         model, slash, version = name.removeprefix(_MODEL_PREFIX).partition("/")
         entry = self._table.entries.get(model)
         if entry is None or not name.startswith(_MODEL_PREFIX):
@@ -71,7 +76,7 @@ class Health:
         )
 
     def _names(self) -> list[str]:
-        names = [*_SERVER_NAMES]
+        names = [*_SERVER_NAMES, REPOSITORY]
         for model, entry in self._table.entries.items():
             names.append(f"{_MODEL_PREFIX}{model}")
             known = entry.known.union(entry.ready)

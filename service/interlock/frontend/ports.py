@@ -73,8 +73,16 @@ class ServerState(Protocol):
         """Whether new inference requests are taken: false from the end of the shutdown delay."""
         ...
 
+    def live(self) -> bool:
+        """What ServerLive answers."""
+        ...
+
     def ready(self) -> bool:
-        """What ServerReady answers: strict readiness over all versions, or the phase alone."""
+        """What ServerReady answers: the required models serve, or those that strictness minds."""
+        ...
+
+    def repositories_listed(self) -> bool:
+        """Whether it is known what every model repository holds now."""
         ...
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:

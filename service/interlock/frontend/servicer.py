@@ -78,7 +78,7 @@ class Servicer:
 
     def server_live(self, _request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         self._gate.check_not_exiting()
-        return pb.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=self._state.live())
 
     def server_ready(self, _request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         self._gate.check_not_exiting()

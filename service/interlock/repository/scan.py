@@ -6,15 +6,21 @@ named as unknown: a repository that fails to answer has not lost its models.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from interlock.repository.fingerprint import Fingerprint, by_version, fingerprint_of
-from interlock.repository.layout import MANIFEST_FILE, is_ignored, version_of
+from interlock.repository.layout import MANIFEST_FILE, version_of
 from interlock.repository.listing import DIRECTORY, Entry, Listing, Problem, list_model
-from interlock.repository.snapshot import distinct_roots, root_problem, subdirectories
+from interlock.repository.namespaces import namespaces_of, qualified
+from interlock.repository.snapshot import (
+    distinct_roots,
+    list_root,
+    root_problem,
+    unmounted_problem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +115,18 @@ _NEVER: Final = _Root(-1, {})
 class Scanner:
     """Scans the repositories, one scan at a time; the threads that ask take turns themselves.
 
-    `look` lists a model's directory.
+    `look` lists a model's directory. With `namespacing` nothing is a duplicate.
     """
 
     def __init__(
-        self, roots: Sequence[Path], *, look: Callable[[Path | str], Listing] = list_model
+        self,
+        roots: Sequence[Path],
+        *,
+        look: Callable[[Path | str], Listing] = list_model,
+        namespacing: bool = False,
     ) -> None:
         self._roots = tuple(roots)
+        self._namespaces = namespaces_of(self._roots) if namespacing else None
         self._look = look
         self._seen: dict[Path, _Root] = {}
 
@@ -127,9 +138,19 @@ class Scanner:
         for root in self._current_roots():
             for model in self._models_of(root, problems, unknown).values():
                 places.setdefault(model.name, []).append(model)
+        duplicates = frozenset(name for name, found in places.items() if len(found) > 1)
+        models = {name: found[0] for name, found in places.items() if name not in duplicates}
+        if self._namespaces is not None:
+            for name in sorted(duplicates):
+                of_name = _told_apart(places[name], self._namespaces)
+                models |= of_name
+                if name in unknown:
+                    unknown |= of_name.keys()
+            unknown -= duplicates
+            duplicates = frozenset()
         return Scan(
-            models={name: found[0] for name, found in sorted(places.items()) if len(found) == 1},
-            duplicates=frozenset(name for name, found in places.items() if len(found) > 1),
+            models=dict(sorted(models.items())),
+            duplicates=duplicates,
             unknown=frozenset(unknown),
             problems=problems,
         )
@@ -146,24 +167,22 @@ class Scanner:
     ) -> Mapping[str, FoundModel]:
         seen = self._seen.get(root, _NEVER)
         try:
-            device = root.stat().st_dev
-            names = [name for name in subdirectories(root) if not is_ignored(name)]
+            listed = list_root(root)
         except OSError as error:
             problems[str(root.absolute())] = root_problem(root, error)
         else:
-            if names or device == seen.device or not seen.models:
-                models = self._look_at(root, names, problems, unknown)
-                self._seen[root] = _Root(device, models)
+            if not seen.models or not listed.is_unmounted(seen.device):
+                models = self._look_at(root, listed.names, problems, unknown)
+                self._seen[root] = _Root(listed.device, models)
                 return models
-            # An empty directory is what is left where a file system was mounted.
-            problems[str(root.absolute())] = f"model repository is no longer mounted: {root}"
+            problems[str(root.absolute())] = unmounted_problem(root)
         unknown.update(seen.models)
         models = {name: _as_last_seen(model) for name, model in seen.models.items()}
         self._seen[root] = _Root(seen.device, models)
         return models
 
     def _look_at(
-        self, root: Path, names: Sequence[str], problems: dict[str, str], unknown: set[str]
+        self, root: Path, names: Iterable[str], problems: dict[str, str], unknown: set[str]
     ) -> Mapping[str, FoundModel]:
         models: dict[str, FoundModel] = {}
         prefix = os.fspath(root)
@@ -184,6 +203,17 @@ class Scanner:
             if model is not None:
                 models[name] = model
         return models
+
+
+def _told_apart(
+    models: Iterable[FoundModel], namespaces: Mapping[Path, str]
+) -> dict[str, FoundModel]:
+    """Return models of one name by names of their own."""
+    named = (
+        replace(model, name=qualified(namespaces[model.directory.parent], model.name))
+        for model in models
+    )
+    return {model.name: model for model in named}
 
 
 def _model(name: str, root: Path, listing: Listing, before: FoundModel | None) -> FoundModel | None:

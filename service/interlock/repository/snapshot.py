@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR
-from typing import Final
+from typing import Final, NamedTuple
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
 from interlock.repository import layout
+from interlock.repository.namespaces import SEPARATOR, ambiguity, namespaces_of, qualified
 from interlock.repository.plain_file import read_file
 
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -26,6 +27,7 @@ class ModelSource:
     `config_text` is `None` where there is no configuration; bytes that are not UTF-8 stand
     in it as lone surrogates, which its parser reports with their place. `first_entries` are
     the names in the first sub-directory, which tell the backend. `remarks` are for the log.
+    `namespace` is set where other repositories have a model of this name as well.
     """
 
     name: str
@@ -35,11 +37,17 @@ class ModelSource:
     versions: tuple[int, ...]
     first_entries: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    namespace: str = ""
+
+    @property
+    def identifier(self) -> str:
+        """What the model is called among all models."""
+        return qualified(self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class RepositorySnapshot:
-    """All models of all roots.
+    """All models of all roots, by the names that tell them apart.
 
     `duplicates` are names that lie in several roots; `models` does not hold them.
     `problems` says what could not be read: by model name, and for a root by its absolute
@@ -51,22 +59,31 @@ class RepositorySnapshot:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_repository(roots: Sequence[Path], *, config_name: str = "") -> RepositorySnapshot:
-    """Read every model of every root."""
+def read_repository(
+    roots: Sequence[Path], *, config_name: str = "", namespacing: bool = False
+) -> RepositorySnapshot:
+    """Read every model of every root.
+
+    With `namespacing` nothing is a duplicate: see `namespaces`.
+    """
     problems: dict[str, str] = {}
     directories = _model_directories(roots, problems)
+    namespaces = namespaces_of(roots) if namespacing else {}
     models: dict[str, ModelSource] = {}
     for name, places in sorted(directories.items()):
-        if len(places) > 1:
+        if len(places) > 1 and not namespacing:
             continue
-        try:
-            models[name] = _read_source(name, places[0], config_name)
-        except InvalidRequestError as error:
-            problems[name] = str(error)
-        except FileNotFoundError:
-            continue  # it went away between the listing and the reading
-    duplicates = frozenset(name for name, places in directories.items() if len(places) > 1)
-    return RepositorySnapshot(models, duplicates, problems)
+        for place in places:
+            namespace = namespaces[place.parent] if len(places) > 1 else ""
+            identifier = qualified(namespace, name)
+            try:
+                models[identifier] = _read_source(name, place, config_name, namespace)
+            except InvalidRequestError as error:
+                problems[identifier] = str(error)
+            except FileNotFoundError:
+                continue  # it went away between the listing and the reading
+    several = (name for name, places in directories.items() if len(places) > 1)
+    return RepositorySnapshot(models, frozenset(() if namespacing else several), problems)
 
 
 def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[str, list[Path]]:
@@ -74,18 +91,41 @@ def _model_directories(roots: Sequence[Path], problems: dict[str, str]) -> dict[
     directories: dict[str, list[Path]] = {}
     for root in distinct_roots(roots):
         try:
-            names = list(subdirectories(root))
+            names = list_root(root).names
         except OSError as error:
             problems[str(root.absolute())] = root_problem(root, error)
             continue
         for name in names:
-            if not layout.is_ignored(name):
-                directories.setdefault(name, []).append(root / name)
+            directories.setdefault(name, []).append(root / name)
     return directories
 
 
-def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> ModelSource:
-    """Read one model.
+class RootListing(NamedTuple):
+    """What may be models in one root: the names of its directories, and on which device.
+
+    `place` is the root's path after all links.
+    """
+
+    place: str
+    device: int
+    names: frozenset[str]
+
+    def is_unmounted(self, device: int) -> bool:
+        """Whether this is what a mounted root of that device leaves behind: an empty directory."""
+        return not self.names and device != self.device
+
+
+def list_root(root: Path) -> RootListing:
+    """List the directories of a root that are not ignored. Raise OSError where that fails."""
+    device = root.stat().st_dev
+    names = frozenset(name for name in subdirectories(root) if not layout.is_ignored(name))
+    return RootListing(os.path.realpath(root), device, names)
+
+
+def read_model(
+    roots: Sequence[Path], name: str, *, config_name: str = "", namespacing: bool = False
+) -> ModelSource:
+    """Read one model; with `namespacing` its name may be a qualified one.
 
     Raise NotFoundError where no root has it, InvalidRequestError for a name that is none, a
     model that several roots have and one that cannot be read, UnavailableError where no
@@ -95,13 +135,21 @@ def read_model(roots: Sequence[Path], name: str, *, config_name: str = "") -> Mo
     places, problem = _places(roots, name)
     if len(places) > 1:
         raise InvalidRequestError(
-            f"failed to poll model '{name}': not unique across all model repositories"
+            ambiguity(name, len(places))
+            if namespacing
+            else f"failed to poll model '{name}': not unique across all model repositories"
         )
+    namespace, _, bare = name.rpartition(SEPARATOR) if not places and namespacing else ("", "", "")
+    if namespace and bare:
+        namespaces = namespaces_of(roots)
+        of_all, problem = _places(roots, bare)
+        if len(of_all) > 1:  # else the model is called by its bare name
+            places = [place for place in of_all if namespaces[place.parent] == namespace]
     if not places and problem:
         raise UnavailableError(f"failed to poll model '{name}': {problem}")
     if places:
         try:
-            return _read_source(name, places[0], config_name)
+            return _read_source(places[0].name, places[0], config_name, namespace)
         except FileNotFoundError:
             pass  # it went away just now
     raise NotFoundError(f"failed to poll model '{name}': model not found in any model repository.")
@@ -160,6 +208,11 @@ def root_problem(root: Path, error: OSError) -> str:
     return f"failed to stat file {root}: {error.strerror}"
 
 
+def unmounted_problem(root: Path) -> str:
+    """Return what to say of a root that had models and is an empty directory of another device."""
+    return f"model repository is no longer mounted: {root}"
+
+
 def subdirectories(directory: Path) -> Iterator[str]:
     """Yield the names of directories and of links to such, leaving out what cannot be seen."""
     with os.scandir(directory) as entries:
@@ -172,7 +225,7 @@ def subdirectories(directory: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
+def _read_source(name: str, directory: Path, config_name: str, namespace: str = "") -> ModelSource:
     try:
         folders = sorted(subdirectories(directory))
     except FileNotFoundError:
@@ -191,6 +244,7 @@ def _read_source(name: str, directory: Path, config_name: str) -> ModelSource:
         versions=tuple(sorted(versions)),
         first_entries=_first_entries(directory, folders, versions),
         remarks=tuple(remarks),
+        namespace=namespace,
     )
 
 

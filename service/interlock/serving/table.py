@@ -5,11 +5,12 @@ version up and taking a lease on it is one step.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.repository.namespaces import ambiguity, qualified_names
 from interlock.serving.served_model import ServedModel
 
 LATEST: Final = -1
@@ -54,10 +55,15 @@ def parse_version(text: str) -> int:
 
 
 class ServingTable:
-    """What can be looked up now. The manager alone calls `show`; any thread looks up."""
+    """What can be looked up now. The manager alone calls `show`; any thread looks up.
 
-    def __init__(self) -> None:
+    With `namespacing` a bare name leads to the one model that is qualified from it.
+    """
+
+    def __init__(self, *, namespacing: bool = False) -> None:
+        self._namespacing = namespacing
         self._entries: Mapping[str, ModelEntry] = {}
+        self._qualified: Mapping[str, Sequence[str]] = {}
 
     @property
     def entries(self) -> Mapping[str, ModelEntry]:
@@ -67,6 +73,8 @@ class ServingTable:
     def show(self, entries: Mapping[str, ModelEntry]) -> None:
         """Replace the table. What is no longer in it can be drained from here on."""
         self._entries = entries
+        if self._namespacing:
+            self._qualified = qualified_names(entries)
 
     def find(self, model: str, version: str) -> ServedModel:
         """Look a READY version up without a lease, for what only reads it.
@@ -75,6 +83,8 @@ class ServingTable:
         """
         wanted = parse_version(version)
         entry = self._entries.get(model)
+        if entry is None or not entry.known:
+            entry = self._told_apart(model) or entry
         if entry is None:
             raise NotFoundError(f"Request for unknown model: '{model}' is not found")
         found = entry.latest if wanted == LATEST else entry.ready.get(wanted)
@@ -87,6 +97,13 @@ class ServingTable:
                 f"Request for unknown model: '{model}' version {wanted} is not at ready state"
             )
         raise NotFoundError(f"Request for unknown model: '{model}' version {wanted} is not found")
+
+    def _told_apart(self, model: str) -> ModelEntry | None:
+        """Return the only model of this bare name, if it is; raise where there are several."""
+        names = self._qualified.get(model, ())
+        if len(names) > 1:
+            raise InvalidRequestError(ambiguity(model, len(names)))
+        return self._entries.get(names[0]) if names else None
 
     def lease(self, model: str, version: str) -> ServedModel:
         """Look a READY version up and enter it; whoever calls gives the lease back.

@@ -22,4 +22,4 @@ def test_a_variable_is_the_flag_in_capitals() -> None:
 def test_where_a_value_may_hold_a_comma_commas_do_not_separate() -> None:
     separated = {flag.name for flag in (*FLAGS, *HIDDEN) if flag.commas}
 
-    assert separated == {"model-repository", "model-store", "load-model"}
+    assert separated == {"model-repository", "model-store", "load-model", "required-model"}

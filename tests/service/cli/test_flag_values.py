@@ -108,3 +108,12 @@ def test_refuses_an_unknown_control_mode() -> None:
         read.control_mode("auto")
 
     assert str(refused.value).startswith(INVALID_MODE)
+
+
+def test_the_name_of_a_configuration_must_be_one() -> None:
+    assert read.config_name("v2.small") == "v2.small"
+    with pytest.raises(SettingsError, match="empty argument for --model-config-name"):
+        read.config_name("")
+    for text in ("a b", " ", "a\n", "../m", "a/b", "a\0"):
+        with pytest.raises(ValueError, match="expects a name without blanks and slashes, got"):
+            read.config_name(text)

@@ -52,6 +52,7 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
         lambda s: s.repository.load_models,
         ("m",),
     ),
+    ("model-namespacing", "true", [ROOT], lambda s: s.repository.namespacing, True),
     ("model-config-name", "v2", [ROOT], lambda s: s.repository.config_name, "v2"),
     (
         "disable-auto-complete-config",
@@ -161,6 +162,7 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ),
     ("exit-on-error", "false", [ROOT], lambda s: s.lifetime.exit_on_error, False),
     ("strict-readiness", "off", [ROOT], lambda s: s.lifetime.strict_readiness, False),
+    ("required-model", "m", [ROOT], lambda s: s.lifetime.required_models, ("m",)),
     ("exit-timeout-secs", "5", [ROOT], lambda s: s.lifetime.exit_timeout_s, 5.0),
     ("shutdown-delay-secs", "2.5", [ROOT], lambda s: s.lifetime.shutdown_delay_s, 2.5),
     ("id", "mine", [ROOT], lambda s: s.id, "mine"),

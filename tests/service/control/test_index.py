@@ -10,6 +10,8 @@ from interlock.control.index import (
     StagingBoard,
     VersionView,
     index_entries,
+    lacking,
+    objections,
     strictly_ready,
 )
 from interlock.domain.ids import ModelName, Version
@@ -159,3 +161,96 @@ def test_a_model_without_a_version_counts_for_readiness() -> None:
 def test_a_model_is_alive_while_a_version_holds_something() -> None:
     assert view(A, (1, Readiness.UNLOADING, "")).is_alive
     assert not view(A, (1, Readiness.UNAVAILABLE, "unloaded")).is_alive
+
+
+def reasons(*views: ModelView, listing: Listing = EMPTY, staging: str = "") -> dict[str, str]:
+    """Why the models `a` and `b` are lacking, where both are required."""
+    texts = {A: {Version(2): staging}} if staging else {}
+    return dict(lacking([A, B], {each.model: each for each in views}, listing, texts))
+
+
+def test_a_required_model_that_serves_is_not_lacking_whatever_else_is_wrong_with_it() -> None:
+    serving = view(
+        A,
+        (1, Readiness.READY, ""),
+        (2, Readiness.UNAVAILABLE, "Internal: broken"),
+        trouble="Invalid argument: bad",
+        unready=True,
+    )
+
+    assert set(reasons(serving)) == {B}
+
+
+def test_a_required_model_that_is_nowhere_is_lacking() -> None:
+    assert reasons()[A] == "is not in any model repository"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "listing", "staging", "why"),
+    [
+        pytest.param(
+            view(A), Listing(frozenset({A})), "", "was not loaded", id="nobody asked for it"
+        ),
+        pytest.param(
+            view(A, (1, Readiness.LOADING, "")), EMPTY, "", "version 1 is LOADING", id="loading"
+        ),
+        pytest.param(
+            view(A, (1, Readiness.UNAVAILABLE, "unloaded")),
+            EMPTY,
+            "",
+            "version 1 is UNAVAILABLE: unloaded",
+            id="unloaded",
+        ),
+        pytest.param(
+            view(
+                A,
+                (1, Readiness.UNAVAILABLE, "unloaded"),
+                (2, Readiness.UNAVAILABLE, "Internal: no"),
+            ),
+            EMPTY,
+            "",
+            "version 2 is UNAVAILABLE: Internal: no",
+            id="the newest one tells",
+        ),
+        pytest.param(
+            view(A, trouble="Invalid argument: broken"),
+            EMPTY,
+            "",
+            "cannot be loaded: Invalid argument: broken",
+            id="could not be polled",
+        ),
+        pytest.param(
+            view(A),
+            Listing(duplicates=frozenset({A})),
+            "",
+            "appears in two or more repositories",
+            id="duplicate",
+        ),
+        pytest.param(
+            view(A),
+            Listing(frozenset({A})),
+            "staging: 3 of 4 files",
+            "version 2 is not complete: staging: 3 of 4 files",
+            id="staging",
+        ),
+    ],
+)
+def test_a_required_model_that_lacks_says_why(
+    lacks: ModelView, listing: Listing, staging: str, why: str
+) -> None:
+    assert reasons(lacks, listing=listing, staging=staging)[A] == why
+
+
+def test_strict_readiness_says_which_models_it_minds() -> None:
+    views = [
+        view(A, (1, Readiness.UNAVAILABLE, "Internal: broken")),
+        view(B, trouble="Invalid argument: none", unready=True),
+        view(ModelName("c"), (1, Readiness.LOADING, "")),
+        view(ModelName("d"), (1, Readiness.READY, "")),
+    ]
+
+    assert list(objections(views)) == [
+        "model 'a' version 1 is UNAVAILABLE: Internal: broken",
+        "model 'b' has no version: Invalid argument: none",
+        "model 'c' version 1 is LOADING",
+    ]

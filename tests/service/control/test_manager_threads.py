@@ -47,6 +47,7 @@ class Service:
             inbox=inbox,
             table=self.table,
             clock=monotonic,
+            names=self.repository,
         )
         self.deaths: list[BaseException] = []
 

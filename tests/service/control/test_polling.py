@@ -8,7 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.polling import DiskRepository, Look, MissingVersionError, NoVersionError
-from interlock.domain.errors import InvalidRequestError, NotFoundError, UnavailableError
+from interlock.domain.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ServiceError,
+    UnavailableError,
+)
 from interlock.domain.ids import ModelName
 from interlock.repository import fingerprint as real
 from interlock.repository.scratch import Scratch
@@ -301,3 +306,57 @@ def test_files_that_cannot_be_polled_leave_nothing_behind(tmp_path: Path, scratc
         repository.poll(M, Look('{"backend": "identity"}', files={"labels.txt": b""}))
 
     eventually(lambda: [path.name for path in scratch.open().iterdir()] == [".lock"])
+
+
+CUSTOM = CONFIG + "version_policy { specific { versions: [ 2 ] } }"
+
+
+def custom_of(directory: Path, name: str = "custom") -> Path:
+    folder = directory / "configs"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}.pbtxt"
+
+
+def test_a_custom_configuration_wins_while_it_is_there(tmp_path: Path) -> None:
+    """Coming, changing and going: each is a change, as L0_lifecycle has it."""
+    directory = write(tmp_path, 1, 2, config=CONFIG + "version_policy { all {} }")
+    repository = DiskRepository([tmp_path], config_name="custom")
+    file = custom_of(directory)
+    seen = [repository.poll(M)]
+    for text in (CUSTOM, CUSTOM + "max_batch_size: 8", None):
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text(text)
+        seen.append(repository.poll(M))
+
+    assert [[one.version for one in polled.candidates] for polled in seen] == [
+        [1, 2],
+        [2],
+        [2],
+        [1, 2],
+    ]
+    assert [polled.config.max_batch_size for polled in seen] == [0, 0, 8, 0]
+    of_two = [polled.candidates[-1].fingerprint for polled in seen]
+    assert of_two[0] == of_two[3]
+    assert len(set(of_two)) == 3
+    assert len({polled.common for polled in seen}) == 3
+
+
+def test_a_custom_configuration_of_another_name_is_not_taken(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1, 2)
+    custom_of(directory, "other").write_text("max_batch_size: ]")
+    (directory / "config").mkdir()
+    (directory / "config" / "custom.pbtxt").write_text("max_batch_size: ]")
+
+    polled = DiskRepository([tmp_path], config_name="custom").poll(M)
+
+    assert [one.version for one in polled.candidates] == [2]
+
+
+def test_a_custom_configuration_that_is_broken_is_not_passed_over(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1)
+    custom_of(directory).write_text("max_batch_size: ]")
+
+    with pytest.raises(ServiceError, match=r"configs/custom\.pbtxt"):
+        DiskRepository([tmp_path], config_name="custom").poll(M)

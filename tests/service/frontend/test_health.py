@@ -79,13 +79,25 @@ def test_each_model_and_version_has_a_name(name: str, status: str) -> None:
     assert ward.status(name) == status
 
 
-@pytest.mark.parametrize("name", [*SERVER_NAMES, "model/m", "model/m/1"])
+@pytest.mark.parametrize("name", [*SERVER_NAMES, "interlock.repository", "model/m", "model/m/1"])
 def test_nothing_serves_while_the_server_drains(name: str) -> None:
     ward = Ward()
     ward.table.show({"m": entry(loaded("m"))})
     ward.state.change(phase=ServerPhase.DRAINING)
 
     assert ward.status(name) == "NOT_SERVING"
+
+
+def test_a_repository_that_cannot_be_listed_has_a_name_of_its_own() -> None:
+    ward = Ward()
+    ward.table.show({"m": entry(loaded("m"))})
+    assert ward.status("interlock.repository") == "SERVING"
+
+    ward.state.are_listed = False
+
+    assert ward.status("interlock.repository") == "NOT_SERVING"
+    for name in (*SERVER_NAMES, "model/m", "model/m/1"):
+        assert ward.status(name) == "SERVING"
 
 
 def test_a_model_that_is_ready_serves_before_the_first_loads_have_ended() -> None:
@@ -112,6 +124,7 @@ def test_lists_the_server_and_every_model_and_version() -> None:
     assert {name: Status.Name(one.status) for name, one in statuses.items()} == {
         "": "SERVING",
         "inference.GRPCInferenceService": "SERVING",
+        "interlock.repository": "SERVING",
         "model/m": "SERVING",
         "model/m/1": "SERVING",
         "model/m/2": "NOT_SERVING",
@@ -120,10 +133,10 @@ def test_lists_the_server_and_every_model_and_version() -> None:
 
 def test_lists_a_hundred_names_and_no_more() -> None:
     ward = Ward()
-    ward.table.show({"m": entry(known=range(1, 98))})
+    ward.table.show({"m": entry(known=range(1, 97))})
     assert len(ward.health.list_all(HealthListRequest()).statuses) == 100
 
-    ward.table.show({"m": entry(known=range(1, 99))})
+    ward.table.show({"m": entry(known=range(1, 98))})
     with pytest.raises(ExhaustedError) as caught:
         ward.health.list_all(HealthListRequest())
 

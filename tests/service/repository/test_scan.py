@@ -121,6 +121,11 @@ def test_nothing_differs_by_itself(root: Path) -> None:
     assert after.models["m"] is before.models["m"]  # nothing was worked out anew
 
 
+def write_config(directory: Path) -> None:
+    (directory / "configs").mkdir()
+    (directory / "configs" / "custom.pbtxt").touch()
+
+
 def touch(directory: Path) -> None:
     os.utime(directory / "1" / "model.onnx", ns=(1, 1))
 
@@ -145,6 +150,9 @@ def touch(directory: Path) -> None:
             lambda m: (m / "manifest.json").touch(),
             Difference(changed=frozenset({"m"})),
             id="a manifest",
+        ),
+        pytest.param(
+            write_config, Difference(changed=frozenset({"m"})), id="a custom configuration"
         ),
         pytest.param(lambda m: (m / "x~").touch(), Difference(), id="what an editor leaves"),
     ],
@@ -302,6 +310,33 @@ def test_a_name_in_two_roots_is_a_duplicate(root: Path, tmp_path: Path) -> None:
 
     assert list(scan.models) == ["n"]
     assert scan.duplicates == {"m"}
+
+
+def test_with_namespacing_models_of_one_name_are_told_apart(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    first, second = add(root, "m", 1), add(other, "m", 2)
+    add(other, "alone", 1)
+    look = Look()
+    scanner = Scanner([root, other], namespacing=True, look=look)
+
+    before = scanner.scan()
+
+    assert {name: found.directory for name, found in before.models.items()} == {
+        "repository::m": first,
+        "other::m": second,
+        "alone": other / "alone",
+    }
+    assert [found.name for found in before.models.values()] == list(before.models)
+    assert before.duplicates == frozenset()
+    assert difference(before, scanner.scan()) == Difference()
+    look.fails["m"] = ""
+    assert scanner.scan().unknown == {"repository::m", "other::m"}
+    del look.fails["m"]
+    shutil.rmtree(second)
+    assert difference(before, scanner.scan()) == Difference(
+        added=frozenset({"m"}), removed=frozenset({"repository::m", "other::m"})
+    )
 
 
 def test_a_duplicate_stays_one_while_a_root_is_away(root: Path, tmp_path: Path) -> None:

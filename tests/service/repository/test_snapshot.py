@@ -309,6 +309,63 @@ def test_a_model_is_read_although_another_root_cannot_be(root: Path) -> None:
     assert read_model([root / "unmounted", root], "m").versions == (1,)
 
 
+def test_with_namespacing_models_of_one_name_are_read_by_names_of_their_own(
+    root: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    first, second = add(root, "m", "1"), add(other, "m", "2")
+    add(other, "alone", "1")
+    roots = [root, other]
+
+    snapshot = read_repository(roots, namespacing=True)
+
+    assert {name: source.directory for name, source in snapshot.models.items()} == {
+        "alone": other / "alone",
+        "other::m": second,
+        "repository::m": first,
+    }
+    assert snapshot.duplicates == frozenset()
+    for name, source in snapshot.models.items():
+        assert read_model(roots, name, namespacing=True) == source
+        assert source.identifier == name
+        assert source.name == source.directory.name
+
+
+def test_with_namespacing_a_bare_name_of_several_models_is_not_enough(
+    root: Path, tmp_path: Path
+) -> None:
+    add(root, "m", "1")
+    add(tmp_path / "other", "m", "1")
+
+    with pytest.raises(InvalidRequestError) as caught:
+        read_model([root, tmp_path / "other"], "m", namespacing=True)
+
+    assert str(caught.value) == (
+        "There are 2 identifiers of model 'm' in global map, model namespace must be provided to "
+        "resolve ambiguity."
+    )
+
+
+@pytest.mark.parametrize("name", ["other::m", "repository::m", "nowhere::m", "::m", "other::"])
+@pytest.mark.parametrize("namespacing", [True, False])
+def test_a_model_whose_name_is_its_own_has_no_other(
+    root: Path, tmp_path: Path, name: str, namespacing: bool
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    add(root, "m", "1")
+
+    with pytest.raises(NotFoundError):
+        read_model([root, other], name, namespacing=namespacing)
+
+
+def test_a_directory_may_look_like_a_qualified_name(root: Path) -> None:
+    add(root, "a::m", "1")
+
+    assert list(read_repository([root], namespacing=True).models) == ["a::m"]
+    assert read_model([root], "a::m", namespacing=True).name == "a::m"
+
+
 def test_a_configuration_that_is_a_pipe_is_not_opened(root: Path) -> None:
     path = add(root, "m", "1") / "config.pbtxt"
     os.mkfifo(path)

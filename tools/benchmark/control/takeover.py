@@ -19,6 +19,7 @@ from tests.support.wire import Client
 from tools import swap_stress
 from tools.benchmark.control import repositories
 from tools.benchmark.control.figures import Figure, Progress, percentile
+from tools.traffic import Answers, Traffic, violations_in
 
 PART: Final = "from proven to answering"
 LIMIT_MS: Final = 5.0
@@ -42,15 +43,17 @@ def measure(root: Path, *, models: int, swaps: int, progress: Progress) -> Itera
     with ServerProcess.start(flags, within_s=_WITHIN_S) as process:
         offset_ns = _offset_ns()
         with (
-            swap_stress.Traffic(process.address, CLIENTS) as traffic,
+            Traffic(process.address, swap_stress.MODEL, unary_clients=CLIENTS) as traffic,
             Client(process.address) as client,
         ):
             shown = swap_stress.swap(client, repository, swaps)
         drift_ns = abs(_offset_ns() - offset_ns)
         proven = [moment - offset_ns for moment in proven_ns(process.lines)][-swaps:]
-    if traffic.failures or swap_stress.violations_in(traffic.answers, shown):
-        raise RuntimeError(f"requests failed or were answered wrongly: {traffic.failures[:3]}")
-    gaps = [gap / _MS for gap in gaps_ns(proven, traffic.answers)]
+    answers = traffic.answers
+    wrong = [*traffic.failures, *violations_in(answers, swap_stress.windows_of(shown))]
+    if wrong:
+        raise RuntimeError(f"requests failed or were answered wrongly: {wrong[:3]}")
+    gaps = [gap / _MS for gap in gaps_ns(proven, answers)]
     remark = f"{len(gaps)} swaps among {models} models; at most 1 ms too long"
     yield Figure(PART, "median", percentile(gaps, 0.5), "ms", LIMIT_MS, remark)
     yield Figure(PART, "95 of 100", percentile(gaps, 0.95), "ms", LIMIT_MS)
@@ -79,10 +82,11 @@ def proven_ns(lines: Sequence[str]) -> list[int]:
     return moments
 
 
-def gaps_ns(proven: Sequence[int], answers: Sequence[swap_stress.Answer]) -> list[int]:
+def gaps_ns(proven: Sequence[int], answers: Answers) -> list[int]:
     """Return how long after it was proven each version answered first; the n-th adds n."""
-    first: dict[int, int] = {}
-    for answer in answers:
-        known = first.get(answer.constant, answer.received_ns)
-        first[answer.constant] = min(known, answer.received_ns)
-    return [first[number] - moment for number, moment in enumerate(proven, 1) if number in first]
+    gaps = []
+    for number, moment in enumerate(proven, 1):
+        received = answers.with_constant(number).received_ns
+        if len(received):
+            gaps.append(int(received.min()) - moment)
+    return gaps

@@ -3,7 +3,7 @@
 import json
 
 from tools.benchmark.control.takeover import gaps_ns, proven_ns
-from tools.swap_stress import Answer
+from tools.traffic import Answer, Answers
 
 MS = 1_000_000
 
@@ -25,15 +25,17 @@ def test_reads_from_the_log_when_the_adder_was_proven() -> None:
 
 
 def test_counts_to_the_first_answer_of_each_version_whoever_got_it() -> None:
-    answers = [
-        Answer(0, 1 * MS, 0),
-        Answer(0, 19 * MS, 1),
-        Answer(0, 14 * MS, 1),
-        Answer(0, 25 * MS, 2),
-    ]
+    answers = Answers.of(
+        [
+            Answer(0, 1 * MS, 0),
+            Answer(0, 19 * MS, 1),
+            Answer(0, 14 * MS, 1),
+            Answer(0, 25 * MS, 2),
+        ]
+    )
 
     assert gaps_ns([10 * MS, 20 * MS], answers) == [4 * MS, 5 * MS]
 
 
 def test_a_version_that_nobody_saw_is_left_out() -> None:
-    assert gaps_ns([10 * MS, 20 * MS], [Answer(0, 25 * MS, 2)]) == [5 * MS]
+    assert gaps_ns([10 * MS, 20 * MS], Answers.of([Answer(0, 25 * MS, 2)])) == [5 * MS]

@@ -1,0 +1,56 @@
+"""Tell models of one name apart by the repository that they lie in: `--model-namespacing`.
+
+A name that is in one repository only stays as it is; of one that is in several, each model
+is called `<namespace>::<name>`. The protocol has no place for a namespace, but any model
+name can be written this way.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+SEPARATOR: Final = "::"
+_TOP: Final = "root"
+
+
+def qualified(namespace: str, name: str) -> str:
+    """Return the name of a model whose bare name is in several repositories."""
+    return f"{namespace}{SEPARATOR}{name}" if namespace else name
+
+
+def ambiguity(name: str, count: int) -> str:
+    """Return what is said to whoever names one of several models by its bare name."""
+    return (
+        f"There are {count} identifiers of model '{name}' in global map, model namespace must be "
+        "provided to resolve ambiguity."
+    )
+
+
+def namespaces_of(roots: Sequence[Path]) -> Mapping[Path, str]:
+    """Return the namespace of each root: the end of its path, as short as tells them apart.
+
+    A name of a model has no slashes, so the folders of a longer end are joined by dots.
+    """
+    parts = {root: root.absolute().parts[1:] for root in roots}
+    different = set(parts.values())
+    longest = max(map(len, different), default=0)
+    for length in range(1, longest + 1):
+        labels = {one: _label(one, length) for one in different}
+        if len(set(labels.values())) == len(different):
+            return {root: labels[one] for root, one in parts.items()}
+    numbers = {one: number for number, one in enumerate(sorted(different), start=1)}
+    return {root: f"{_label(one, longest)}-{numbers[one]}" for root, one in parts.items()}
+
+
+def qualified_names(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Return those of the names that are qualified, by the bare name."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        namespace, _, bare = name.rpartition(SEPARATOR)
+        if namespace:
+            found.setdefault(bare, []).append(name)
+    return found
+
+
+def _label(parts: Sequence[str], length: int) -> str:
+    return ".".join(parts[-length:]) or _TOP
