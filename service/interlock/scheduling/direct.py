@@ -126,6 +126,8 @@ class DirectScheduler:
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
     ) -> TakeOver:
+        if {id(runner) for runner in runners} == {id(seat.runner) for seat in self._seats}:
+            return TakeOver(apply=_nothing, discard=_nothing)
         self._start_all()
         queue: _Queue = SimpleQueue()
         known = {id(seat.runner): seat for seat in _running(self._seats)}
@@ -370,14 +372,18 @@ def _emptied(queue: _Queue) -> list[InferRequest]:
 def _dismiss(seats: Iterable[_Seat]) -> None:
     """End threads that wait at a queue that never became current."""
     for seat in seats:
-        seat.retired = _nothing
+        seat.retired = _keep_quiet
         seat.first.put(None)
     for seat in seats:
         seat.join()
 
 
-def _nothing(_runner: BatchRunner) -> None:
+def _keep_quiet(_runner: BatchRunner) -> None:
     """What has not run is not handed on."""
+
+
+def _nothing() -> None:
+    """The same instances go on: there is nothing to take over."""
 
 
 def _service_error(

@@ -77,6 +77,16 @@ def test_what_is_prepared_runs_nothing_yet() -> None:
     assert (old.ran, new.ran, retired.names) == (["a"], [], [])
 
 
+def test_where_the_same_instances_go_on_nothing_is_moved_nor_started() -> None:
+    runners = [ScriptedRunner(name="a"), ScriptedRunner(name="b")]
+    running = DirectScheduler(runners, VersionStatistics(), start=Scarce(0))
+
+    change(running, runners[::-1], retired := Retired())
+    running.stop()
+
+    assert retired.names == []
+
+
 def test_new_instances_take_what_waits_and_the_old_one_ends_what_it_has_begun() -> None:
     gate, retired = Gate(), Retired()
     old, new = ScriptedRunner(gate, name="old"), ScriptedRunner(name="new")
