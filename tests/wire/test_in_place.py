@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ POLL = (
     "--repository-poll-secs=1",
     "--repository-settle-secs=0.2",
 )
-EXPLICIT = ("--model-control-mode=explicit",)
+LOADED = ("--model-control-mode=explicit", "--load-model=m")
 WARMUP = """
     model_warmup { name: "w" batch_size: 1
       inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 1 zero_data: true } } }"""
@@ -91,13 +91,27 @@ def repository(tmp_path: Path) -> Repository:
     return repository
 
 
-def write(repository: Repository, count: int, extra: str = "") -> None:
+def write(
+    repository: Repository, count: int, extra: str = "", *, versions: Sequence[int] = (1,)
+) -> None:
     repository.identity(
         "m",
         instances=count,
+        versions=versions,
         parameters={"execute_delay_ms": "5"},
         extra=f"{WARMUP}\n{extra}",
     )
+
+
+def make_passive(repository: Repository) -> None:
+    """Ask for an instance, and that it gets no requests: that cannot be had."""
+    path = repository.root / "m" / "config.pbtxt"
+    path.write_text(path.read_text().replace("kind: KIND_CPU", "kind: KIND_CPU passive: true"))
+
+
+def ready(client: Client) -> set[int]:
+    """Which versions serve."""
+    return {int(version) for _, version, state, _ in client.index() if state == "READY"}
 
 
 def generations(client: Client) -> list[Any]:
@@ -123,7 +137,7 @@ def configured(client: Client) -> int:
 
 
 def test_a_load_changes_the_instances_under_traffic(repository: Repository) -> None:
-    with server_process(repository, *EXPLICIT, "--load-model=m") as process:
+    with server_process(repository, *LOADED) as process:
         with Client(process.address) as client, traffic(process) as going:
             for count in (3, 1, 4, 2, 1):
                 write(repository, count)
@@ -153,8 +167,43 @@ def test_in_poll_mode_an_edit_is_enough(repository: Repository) -> None:
         assert process.terminate() == 0
 
 
+@pytest.mark.parametrize("mode", [pytest.param(POLL, id="poll"), pytest.param(LOADED, id="load")])
+def test_an_edit_of_the_policy_leaves_what_serves(
+    repository: Repository, mode: Sequence[str]
+) -> None:
+    write(repository, 2, versions=(1, 2))
+    with server_process(repository, *mode) as process:
+        with Client(process.address) as client, traffic(process) as going:
+            for policy, serving in (("all {}", {1, 2}), ("latest { num_versions: 1 }", {2})):
+                write(repository, 2, f"version_policy: {{ {policy} }}", versions=(1, 2))
+                if mode is LOADED:
+                    client.load("m")
+                eventually(lambda: ready(client) == serving, within_s=WITHIN_S)  # noqa: B023
+            sent = going.sent
+            eventually(lambda: going.sent > sent + 20)
+            newest = [one.state for one in generations(client) if one.state.version == "2"]
+            assert [one.generation for one in newest] == [1]
+
+        assert going.failures == []
+        assert process.terminate() == 0
+
+
+def test_in_poll_mode_the_index_says_why_instances_are_as_before(repository: Repository) -> None:
+    with server_process(repository, *POLL) as process:
+        with Client(process.address) as client, traffic(process) as going:
+            make_passive(repository)
+            eventually(lambda: "is passive" in client.index()[0][3], within_s=WITHIN_S)
+            assert client.index()[0][2] == "READY"
+            assert (instances(client), configured(client)) == (1, 1)
+            write(repository, 2)
+            eventually(lambda: instances(client) == 2, within_s=WITHIN_S)
+            assert client.index() == [("m", "1", "READY", "")]
+
+        assert going.failures == []
+
+
 def test_an_edit_without_a_meaning_changes_nothing(repository: Repository) -> None:
-    with server_process(repository, *EXPLICIT, "--load-model=m") as process:
+    with server_process(repository, *LOADED) as process:
         with Client(process.address) as client:
             fingerprint = generations(client)[0].fingerprint
             write(repository, 1, "# nothing but a remark")
@@ -180,7 +229,7 @@ def test_a_configuration_of_the_request_s_own_changes_instances(repository: Repo
         ],
         "instance_group": [{"count": 5, "kind": "KIND_CPU"}],
     }
-    with server_process(repository, *EXPLICIT, "--load-model=m") as process:
+    with server_process(repository, *LOADED) as process:
         with Client(process.address) as client, traffic(process) as going:
             client.load("m", config=json.dumps(override))
             assert instances(client) == 5
@@ -194,12 +243,9 @@ def test_a_configuration_of_the_request_s_own_changes_instances(repository: Repo
 
 
 def test_instances_that_cannot_be_had_leave_the_old_ones(repository: Repository) -> None:
-    with server_process(repository, *EXPLICIT, "--load-model=m") as process:
+    with server_process(repository, *LOADED) as process:
         with Client(process.address) as client, traffic(process) as going:
-            path = repository.root / "m" / "config.pbtxt"
-            path.write_text(
-                path.read_text().replace("kind: KIND_CPU", "kind: KIND_CPU passive: true")
-            )
+            make_passive(repository)
             code, text = client.load_refusal("m")
 
             assert code == "INVALID_ARGUMENT"

@@ -61,6 +61,10 @@ class Adjustment:
         update, self.update = self.update, None
         return update
 
+    def again(self) -> "Adjustment":
+        """Return the same change, not begun yet."""
+        return Adjustment(self.job, self.fingerprint, self.origin)
+
     def goes_on_for(self, candidate: Candidate, *, alone: bool) -> bool:
         """Whether nothing new has to be begun for what is asked for now."""
         if self.fingerprint != candidate.fingerprint:

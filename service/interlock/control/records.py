@@ -88,6 +88,20 @@ class Record:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is on its way, or other instances for what serves are, with no end yet."""
+        if self.phase is Phase.READY and self.adjustment is not None:
+            return self.adjustment.stage is not Stage.FAILED
+        return self.phase in ON_THE_WAY
+
+    @property
+    def why_unchanged(self) -> str:
+        """Why its instances are still what they were, "" where nobody wanted others."""
+        if self.phase is not Phase.READY or self.adjustment is None:
+            return ""
+        return self.adjustment.reason
+
     def is_past(self, report: Report) -> bool:
         """Whether the report comes too late to change anything."""
         return is_late(report, self.phase, built=self.served is not None)
@@ -117,6 +131,11 @@ class Record:
         """Stand for other files that come to the same, but perhaps for its instances."""
         self.job, self.fingerprint, self.origin = job, fingerprint, origin
         self.adjustment = None
+
+    def change_again(self) -> None:
+        """Try once more to get the instances that could not be had."""
+        if self.adjustment is not None:
+            self.adjustment = self.adjustment.again()
 
     def adjusted(self) -> str:
         """Let what was prepared take over; return what has changed, in a few words."""
@@ -205,9 +224,9 @@ class Unit:
     def unchanged(self) -> list[tuple[Version, str]]:
         """Return which of the aspired versions serve as before, and why."""
         return [
-            (key.version, adjustment.reason)
+            (key.version, reason)
             for key in sorted(self.aspired)
-            if (adjustment := self.records[key].adjustment) and adjustment.reason
+            if (reason := self.records[key].why_unchanged)
         ]
 
     @property
@@ -273,7 +292,13 @@ class Unit:
             )
 
     def retry(self, versions: AbstractSet[Version]) -> None:
-        """Begin a new generation of the same content of those of the versions that failed."""
+        """Begin a new generation of the same content of those of the versions that failed.
+
+        What serves as before, since its instances could not be changed, gets them after all.
+        """
+        for key in self.aspired:
+            if key.version in versions and self.records[key].why_unchanged:
+                self.records[key].change_again()
         if self.polled is None:
             return
         found = {one.version: one for one in (*self.polled.candidates, *self.polled.fallbacks)}
@@ -287,9 +312,7 @@ class Unit:
     def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
         """Return which aspired generations of the versions are on their way."""
         return {
-            key
-            for key in self.aspired
-            if key.version in versions and self.records[key].phase in ON_THE_WAY
+            key for key in self.aspired if key.version in versions and self.records[key].is_open
         }
 
     def why_no_retry(self, version: Version | None) -> ServiceError:
@@ -308,8 +331,11 @@ class Unit:
             for record in records
             if record.phase is Phase.FAILED
         ]
-        if failures:
-            return answers.load_failed(self.model, failures)
+        unchanged = [
+            (record.key.version, record.why_unchanged) for record in records if record.why_unchanged
+        ]
+        if failures or unchanged:
+            return answers.load_failed(self.model, failures, unchanged=unchanged)
         serve = sum(record.phase is Phase.READY for record in records)
         return None if serve == len(keys) else answers.retry_overtaken(self.model)
 
@@ -322,7 +348,7 @@ class Unit:
         open_keys = {
             key
             for key, record in self.records.items()
-            if record.phase in ON_THE_WAY or record.phase is Phase.PROVING
+            if record.is_open or record.phase is Phase.PROVING
         }
         over = [one for one in self.trying if not one.keys & open_keys]
         self.trying = [one for one in self.trying if one.keys & open_keys]
@@ -501,8 +527,8 @@ class Unit:
         """Return the reason in the index; what serves says why its successor does not."""
         if record.phase is not Phase.READY:
             return record.reason
-        if record.adjustment is not None and record.adjustment.reason:
-            return record.adjustment.reason
+        if record.why_unchanged:
+            return record.why_unchanged
         newest = self._generations_of(record.key.version)[0]
         if newest.phase is Phase.FAILED:
             return newest.reason

@@ -222,7 +222,7 @@ def test_describe_shows_what_arrives_sizes_and_digests(command_line: CommandLine
 
     assert printed.lines[-5:] == [
         "1 yes no staging - - - - staging: 3 of 4 files",
-        f"2 yes yes ready 1 {WRITTEN} 3 because of it",
+        f"2 yes yes ready 1 {WRITTEN} 2 3 because of it",
         "version 2: 4096 bytes on disk",
         "version 2, next content: staging: settling",
         "version 2#1: digest pending",

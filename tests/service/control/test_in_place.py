@@ -169,6 +169,32 @@ def test_where_each_stands_alone_the_same_is_not_tried_again(world: World) -> No
     assert world.executor.loading.keys() == {key(2)}
 
 
+def test_a_retry_gets_the_instances_after_all(world: World) -> None:
+    world.wish_for(found(1, config=config(3)), alone=True)
+    world.prepares(error=InternalError("no room"))
+
+    first = world.retry()
+    assert not first.done()
+    world.prepares(error=InternalError("still no room"))
+    second = world.retry(version=1)
+    world.prepares()
+
+    assert str(first.exception(0)) == (
+        "load failed for model 'm': version 1 is at READY state: Internal: still no room;\n"
+    )
+    assert second.result(0) is None
+    assert shown_count(world) == 3
+    assert world.index() == [(MODEL, 1, "READY", "")]
+
+
+def test_there_is_nothing_to_retry_where_the_instances_were_changed(world: World) -> None:
+    world.wish_for(found(1, config=config(3)), alone=True)
+    world.prepares()
+
+    assert world.retry().exception(0) is not None
+    assert world.executor.adjusting == []
+
+
 def test_files_that_move_meanwhile_are_a_reason_to_look_again(world: World) -> None:
     outcome = world.wish_for(found(1, config=config(3)), alone=True)
     world.prepares(error=FilesMovedError("moved"))
@@ -300,6 +326,20 @@ def test_a_policy_that_selects_less_takes_away_and_changes_at_once(two: World) -
     assert outcome.result(0) is None
     assert two.shown == {key(2)}
     assert shown_count(two, 2) == 3
+
+
+def test_a_policy_that_selects_more_loads_beside_what_serves(world: World) -> None:
+    policy = "version_policy: { all {} }"
+    outcome = world.wish_for(found(1, 2, config=config(1, policy)), alone=True)
+    world.prepares()
+    assert world.executor.loading.keys() == {key(2)}
+    world.loads(key(2))
+
+    assert outcome.result(0) is None
+    assert world.shown == {key(1), key(2)}
+    assert all(
+        "all" in str(world.table.find(MODEL, version).config.version_policy) for version in "12"
+    )
 
 
 def test_a_configuration_of_the_request_s_own_is_taken_over_in_place(world: World) -> None:
