@@ -32,12 +32,13 @@ _Queue = SimpleQueue[InferRequest | None]
 class _Closed(_Queue):
     """In the place of the queue after the stop: what is put into it is refused."""
 
-    def __init__(self, refuse: Callable[[InferRequest], None]) -> None:
-        self._refuse = refuse
+    def __init__(self, statistics: VersionStatistics, now_ns: Callable[[], int]) -> None:
+        self._statistics = statistics
+        self._now_ns = now_ns
 
     def put(self, item: InferRequest | None, *_: object, **__: object) -> None:
         if item is not None:
-            self._refuse(item)
+            _refuse(item, UnavailableError(STOPPING), self._statistics, self._now_ns)
 
 
 @dataclass(slots=True, eq=False)
@@ -55,10 +56,6 @@ class _Seat:
     @property
     def name(self) -> str:
         return f"instance {self.runner.name}"
-
-    @property
-    def is_alive(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
 
     def join(self) -> None:
         if self.thread is not None:
@@ -97,7 +94,7 @@ class DirectScheduler:
         self._now_ns = now_ns
         # None sends the thread that takes it to the current queue, or ends it there.
         self._queue: _Queue = SimpleQueue()
-        # Guards the assignment of the queue, and moves between queues.
+        # Guards the queue's assignment, moves between queues, and who is leaving.
         self._seats_lock = Lock()
         # Guards `_held`, which is None once the threads run, and the seats' threads.
         self._start_lock = Lock()
@@ -148,10 +145,12 @@ class DirectScheduler:
         self._refuse_all(held, failure)
         for _ in _running(self._seats):
             self._queue.put(None)
-        for seat in (*self._seats, *self._leaving):
+        with self._seats_lock:
+            leaving = tuple(self._leaving)
+        for seat in (*self._seats, *leaving):
             seat.join()
         with self._seats_lock:
-            former, self._queue = self._queue, _Closed(self._refuse_late)
+            former, self._queue = self._queue, _Closed(self._statistics, self._now_ns)
         self._refuse_all(_emptied(former), UnavailableError(STOPPING))
 
     def _start_all(self) -> None:
@@ -201,8 +200,7 @@ class DirectScheduler:
             for _ in _running(seats):
                 former.put(None)
             self._seats = [*staying, *coming]
-            self._leaving = [seat for seat in _running(self._leaving) if seat.is_alive]
-            self._leaving += leaving
+            self._leaving += _running(leaving)
         for seat in leaving:
             if seat.thread is None:  # the system gave it none
                 retired(seat.runner)
@@ -251,16 +249,7 @@ class DirectScheduler:
     def _refuse_all(self, requests: Sequence[InferRequest], error: ServiceError | None) -> None:
         if error is not None:
             for request in requests:
-                self._refuse(request, error)
-
-    def _refuse_late(self, request: InferRequest) -> None:
-        self._refuse(request, UnavailableError(STOPPING))
-
-    def _refuse(self, request: InferRequest, error: ServiceError) -> None:
-        self._statistics.record_failure(self._now_ns() - request.received_ns)
-        responder = request.responder
-        if responder is not None:
-            responder.fail(error)
+                _refuse(request, error, self._statistics, self._now_ns)
 
     def _serve(self, seat: _Seat) -> None:
         """Answer requests until there is no queue to serve any more."""
@@ -270,6 +259,11 @@ class DirectScheduler:
             queue = self._next_queue(seat, queue)
         if seat.retired is not None:
             seat.retired(seat.runner)
+            self._forget(seat)
+
+    def _forget(self, seat: _Seat) -> None:
+        with self._seats_lock:
+            self._leaving = [other for other in self._leaving if other is not seat]
 
     def _next_queue(self, seat: _Seat, served: _Queue) -> _Queue | None:
         with self._seats_lock:
@@ -367,6 +361,18 @@ def _emptied(queue: _Queue) -> list[InferRequest]:
             return found
         if request is not None:
             found.append(request)
+
+
+def _refuse(
+    request: InferRequest,
+    error: ServiceError,
+    statistics: VersionStatistics,
+    now_ns: Callable[[], int],
+) -> None:
+    statistics.record_failure(now_ns() - request.received_ns)
+    responder = request.responder
+    if responder is not None:
+        responder.fail(error)
 
 
 def _dismiss(seats: Iterable[_Seat]) -> None:

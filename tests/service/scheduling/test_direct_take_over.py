@@ -1,6 +1,8 @@
 """Other instances take over from those that run: no request is lost, none runs twice."""
 
+import gc
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,13 @@ def scheduler(*runners: ScriptedRunner) -> Iterator[DirectScheduler]:
     started = DirectScheduler(runners, VersionStatistics())
     yield started
     started.stop()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Retired:
@@ -245,6 +254,40 @@ def test_what_waits_for_the_first_threads_runs_where_others_take_over() -> None:
     running.stop()
 
     assert old.ran + new.ran == ["waits"]
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_goes_is_let_go_of_at_once() -> None:
+    """The memory of an instance must not wait for the next change, nor for a collection."""
+    gate, retired = Gate(), Retired()
+    goes, stays = ScriptedRunner(gate, name="goes"), ScriptedRunner(name="stays")
+    gone = threading.Event()
+    weakref.finalize(goes, gone.set)
+    running = DirectScheduler([goes], VersionStatistics())
+    running.enqueue(begun := request(name="begun"))
+    assert gate.begun.acquire(timeout=PATIENCE_S)
+
+    change(running, [stays], retired)
+    del goes
+    gate.open()
+    answer(begun)
+
+    assert gone.wait(PATIENCE_S)
+    running.stop()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_stopped_scheduler_is_let_go_of_at_once() -> None:
+    running = DirectScheduler([ScriptedRunner(name="old")], VersionStatistics())
+    running.enqueue(begun := request(name="begun"))
+    answer(begun)
+    change(running, [ScriptedRunner(name="new")], Retired())
+    gone = threading.Event()
+    weakref.finalize(running, gone.set)
+    running.stop()
+    del running
+
+    assert gone.wait(PATIENCE_S)
 
 
 class Scarce:
