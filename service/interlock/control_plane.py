@@ -3,12 +3,15 @@
 The composition root's own part: `app` starts and stops what is made here.
 """
 
+import threading
 import time
 from typing import Final
 
 from interlock.backends.catalog import LOAD_COPIES, built_in
+from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.first_look import FirstLook
 from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
@@ -19,9 +22,9 @@ from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository
-from interlock.control.verifying import VerifyingLoader
+from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.workers import Workers
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from interlock.repository.stager import Stager
@@ -62,10 +65,14 @@ class ControlPlane:
             namespacing=self._settings.namespacing,
         )
         self._reservations = reservations_for(self._settings)
-        self._executor = self._build_executor(settings)
+        self._closing = threading.Event()
+        polls = self._settings.control_mode is ControlMode.POLL
+        loader = self._build_loader(settings)
+        self._digesting = None if polls else self._digest(loader)
+        self._executor = self._build_executor(self._digesting or loader)
         self.manager = self._build_manager(table)
         self._watching: Watching | None = None
-        if self._settings.control_mode is ControlMode.POLL:
+        if polls:
             self._watching = Watching(
                 self._settings,
                 self._repository,
@@ -91,6 +98,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Start nothing more."""
+        self._closing.set()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -107,7 +115,7 @@ class ControlPlane:
         """How many threads are still inside a load that was written off."""
         return self._executor.lost_threads
 
-    def _build_executor(self, settings: Settings) -> ThreadExecutor:
+    def _build_loader(self, settings: Settings) -> Loader:
         repository = self._settings
         loader: Loader = ModelLoader(
             built_in(repository.backend_config),
@@ -123,12 +131,26 @@ class ControlPlane:
                 copies=LOAD_COPIES,
                 factor=repository.load_memory_factor,
             )
+        if repository.control_mode is ControlMode.POLL:
+            return VerifyingLoader(loader, obey=staged_already)
+        return VerifyingLoader(loader)
+
+    def _build_executor(self, loader: Loader) -> ThreadExecutor:
+        repository = self._settings
         return ThreadExecutor(
-            VerifyingLoader(loader),
+            loader,
             self._inbox.put,
             load_threads=repository.load_thread_count,
             watch=LoadWatch(monotonic, timeout_s=repository.load_timeout_s),
             retries=repository.load_retry_count,
+        )
+
+    def _digest(self, loader: Loader) -> DigestingLoader:
+        digests = Workers("contents", 1)
+        return DigestingLoader(
+            loader,
+            lambda task: digests.submit(at_low_priority(task), dropped=_nothing),
+            is_cancelled=self._closing.is_set,
         )
 
     def _build_manager(self, table: ServingTable) -> Manager:
@@ -141,6 +163,13 @@ class ControlPlane:
             clock=monotonic,
             names=self.listing,
             staging=self._staging,
+            settle=FirstLook(
+                scanner=Scanner(self._settings.roots, namespacing=self._settings.namespacing),
+                stager=stager_for(self._settings),
+                patience_s=_PATIENCE * self._settings.settle_s,
+                clock=monotonic,
+                pause=self._closing.wait,
+            ).as_they_settle,
         )
 
     def _build_inspection(self) -> Inspection:
@@ -150,9 +179,14 @@ class ControlPlane:
             read_model=self._repository.read,
             poll=self.manager.peek,
             clock=monotonic,
-            digest_of=_no_digest if self._watching is None else self._watching.digest_of,
+            digest_of=self._digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
+
+    def _digest_of(self, key: GenerationKey, fingerprint: str) -> str:
+        if self._watching is not None:
+            return self._watching.digest_of(key, fingerprint)
+        return "" if self._digesting is None else self._digesting.digest_of(key)
 
 
 class Watching:
@@ -171,10 +205,7 @@ class Watching:
         verifying = Workers("verifying", 1)
         self._poller = Poller(
             scanner=Scanner(settings.roots, namespacing=settings.namespacing),
-            stager=Stager(
-                rules=Rules(settle_s, started=monotonic(), started_ns=time.time_ns()),
-                clock=monotonic,
-            ),
+            stager=stager_for(settings),
             repository=repository,
             hand_over=inbox.put,
             first_loads=first_loads,
@@ -189,9 +220,9 @@ class Watching:
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
 
-    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
-        """Return the digest of a version that is in the repository; see `Poller.digest_of`."""
-        return self._poller.digest_of(model, version, fingerprint)
+    def digest_of(self, key: GenerationKey, fingerprint: str) -> str:
+        """Return the digest of a generation that is in the repository; see `Poller.digest_of`."""
+        return self._poller.digest_of(key.model, key.version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -216,6 +247,12 @@ def reservations_for(repository: RepositorySettings) -> Reservations:
     )
 
 
+def stager_for(repository: RepositorySettings) -> Stager:
+    """Return what judges how far files are that arrive from now on."""
+    rules = Rules(repository.settle_s, started=monotonic(), started_ns=time.time_ns())
+    return Stager(rules=rules, clock=monotonic)
+
+
 def mode_of(repository: RepositorySettings) -> Mode:
     """Return the model control mode that is asked for."""
     match repository.control_mode:
@@ -225,11 +262,6 @@ def mode_of(repository: RepositorySettings) -> Mode:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
             return NoneMode()
-
-
-def _no_digest(_model: ModelName, _version: Version, _fingerprint: str) -> str:
-    """Nobody reads the files of what is loaded."""
-    return ""
 
 
 def _nothing() -> None:

@@ -73,6 +73,7 @@ def _nothing() -> None:
 def update_of(served: ServedModel, job: LoadJob) -> InstanceUpdate:
     """An update of a version to a job's configuration; no instance is built for it."""
     return InstanceUpdate(
+        job=job,
         served=replace(served, config=job.config),
         before=NO_INSTANCES,
         after=NO_INSTANCES,

@@ -209,7 +209,7 @@ def test_a_failure_of_the_backend_counts_the_execution(server: WireServer, clien
 def test_a_request_that_is_cancelled_in_the_queue_is_a_failure(
     server: WireServer, client: Client
 ) -> None:
-    load(server, client, "patient", execute_delay_ms="300")
+    load(server, client, "patient", execute_delay_ms="1500")
     running = client.start(rows("patient", 1))
     waiting = client.start(rows("patient", 1))
     last = client.start(rows("patient", 1))

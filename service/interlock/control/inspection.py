@@ -22,7 +22,7 @@ from interlock.domain.description import (
     VersionDescription,
 )
 from interlock.domain.errors import NotFoundError, ServiceError
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.domain.transition import News, Transition, VersionState
 from interlock.repository.fingerprint import by_version
 from interlock.repository.layout import check_model_name, default_config_path
@@ -34,8 +34,8 @@ from interlock.runtime.clock import Clock
 ReadModel = Callable[[str], ModelSource]
 """Read one model's directory; raise ServiceError."""
 
-DigestOf = Callable[[ModelName, Version, str], str]
-"""Return the digest of a version with a fingerprint; "" where nobody reads its files."""
+DigestOf = Callable[[GenerationKey, str], str]
+"""Return the digest of a generation with a fingerprint; "" where it has none."""
 
 Poll = Callable[[ModelName], Polled]
 """Read what a load of the model would load; raise ServiceError."""
@@ -139,7 +139,7 @@ class Inspection:
     def _described(self, generation: GenerationView) -> GenerationDescription:
         leases = 0 if generation.leases is None else generation.leases.count
         key = generation.state.key
-        digest = self._digest_of(key.model, key.version, generation.fingerprint)
+        digest = self._digest_of(key, generation.fingerprint)
         return GenerationDescription(
             generation.state, generation.fingerprint, leases, digest, generation.instances
         )

@@ -48,7 +48,7 @@ from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
-from interlock.control.reception import Reception
+from interlock.control.reception import Reception, Settle
 from interlock.control.records import Record, Unit
 from interlock.control.reports import (
     Drained,
@@ -120,6 +120,7 @@ class Manager:
         clock: Clock,
         names: Names,
         staging: StagingBoard | None = None,
+        settle: Settle = iter,
     ) -> None:
         self._staging = staging or StagingBoard()
         self._staging.on_change(self._notify)
@@ -128,7 +129,12 @@ class Manager:
         self._table = table
         self._clock = clock
         self._reception = Reception(
-            repository=repository, mode=mode, hand_over=inbox.put, view=self.view, clock=clock
+            repository=repository,
+            mode=mode,
+            hand_over=inbox.put,
+            view=self.view,
+            clock=clock,
+            settle=settle,
         )
         self._release = repository.release
         self._names = names
@@ -220,12 +226,12 @@ class Manager:
         return end
 
     def start(self, on_death: OnDeath | None = None) -> None:
-        """Start the manager's thread and ask for the first loads.
+        """Start the manager's thread, and one that asks for the first loads.
 
-        Reads the repository in the caller's thread; `first_loads` tells how they end.
+        `first_loads` tells how they end.
         """
         self._thread = spawn("manager", self.run, on_death=on_death)
-        self.begin()
+        spawn("first-loads", self.begin, on_death=on_death)
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start."""

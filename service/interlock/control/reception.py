@@ -4,7 +4,7 @@ Runs in the callers' threads, so that a slow disk or a long line holds up nobody
 wish ends is the manager's business.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 
@@ -33,6 +33,9 @@ from interlock.runtime.clock import Clock
 
 log = structlog.get_logger()
 
+Settle = Callable[[Iterable[ModelName]], Iterator[ModelName]]
+"""Hands on what is to be loaded at start, each model when its files lie still."""
+
 ModelWish = LoadWish | UnloadWish | RetryWish | Trouble
 
 
@@ -47,6 +50,7 @@ class Reception:
         hand_over: Callable[[ModelWish], None],
         view: Callable[[str], ModelView | None],
         clock: Clock,
+        settle: Settle = iter,
     ) -> None:
         self._repository = repository
         self._overrides = Overrides(repository)
@@ -54,6 +58,7 @@ class Reception:
         self._hand_over = hand_over
         self._view = view
         self._clock = clock
+        self._settle = settle
         self._turns = Turns()
         self.first_loads = FirstLoads()
 
@@ -124,7 +129,7 @@ class Reception:
 
     def begin(self) -> None:
         """Ask for what the mode wants loaded at start; `first_loads` tells how that ends."""
-        for model in self._mode.first_models(self._first_snapshot):
+        for model in self._settle(self._mode.first_models(self._first_snapshot)):
             self.first_loads.begin(model)
             try:
                 self._turns.enter(model)

@@ -9,11 +9,16 @@ import structlog
 from interlock.control.executor import Loader
 from interlock.domain.errors import UnavailableError
 from interlock.repository.fingerprint import Fingerprint, fingerprint
+from interlock.repository.manifest_check import check_manifest
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 
 log = structlog.get_logger()
+
+
+def staged_already(_model_directory: Path, _version: int) -> None:
+    """Compare nothing with a manifest: who asks for the load has, of the files as they are."""
 
 
 class FilesMovedError(UnavailableError):
@@ -24,16 +29,19 @@ class FilesMovedError(UnavailableError):
 class VerifyingLoader:
     """Takes the fingerprint before and after a load. Any thread may call, as the one inside.
 
-    `look` takes the fingerprint of a model's directory.
+    `look` takes the fingerprint of a model's directory. `obey` raises ServiceError where a
+    version is not what its manifest says; what is compared there is what is loaded.
     """
 
     inside: Loader
     look: Callable[[Path], Fingerprint] = fingerprint
+    obey: Callable[[Path, int], None] = check_manifest
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
         """Load what has the fingerprint of the job; raise FilesMovedError where it changes."""
         self._check(job, "before it was loaded")
         try:
+            self.obey(job.model_directory, job.key.version)
             served = self.inside.load(job, on_phase)
         except Exception:
             # Half a file is a reason to look again, not one to hold against its content.
@@ -54,7 +62,12 @@ class VerifyingLoader:
     ) -> InstanceUpdate:
         """Prepare what has the fingerprint of the job; raise FilesMovedError where it changes."""
         self._check(job, "before its instances were changed")
-        update = self.inside.prepare_update(served, job, on_phase)
+        try:
+            self.obey(job.model_directory, job.key.version)
+            update = self.inside.prepare_update(served, job, on_phase)
+        except Exception:
+            self._check(job, "while its instances were changed")
+            raise
         try:
             self._check(job, "while its instances were changed")
         except FilesMovedError:

@@ -9,15 +9,20 @@ What the core does not tell, learned by running it: a batch on a call that has e
 refused by a return value, raises nothing, and its tag never fires; when the server stops,
 each armed request comes back as an event without success *and with* a call object;
 arming after that raises ValueError. So every batch goes through `_begin`, events are
-judged by `success` first, and arming stops before the server does.
+judged by `success` first, and arming stops before the server does. That the server has
+stopped does not mean that its calls have been heard of: those that it took last may come
+after it, and a batch on a queue that was shut down meanwhile ends the process. So the queue
+is shut down by the last that could begin one: see `OpenQueue`.
 """
 
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -68,13 +73,31 @@ def _ignore(_event: _Core) -> None:
     """The tag of a last batch: that the call is over is told by its close."""
 
 
-class _QueueCall:
+class OpenQueue:
+    """A queue that batches may begin on; it is shut down when nobody holds this any more.
+
+    Held by each armed request, by each call until its close has been heard of, and by each
+    thread while it begins a batch. Counting references is what makes that last one exact at
+    no cost: no thread can be past the question whether the queue is open, and not there yet.
+    """
+
+    __slots__ = ("queue",)
+
+    def __init__(self) -> None:
+        self.queue = cygrpc.CompletionQueue()
+
+    def __del__(self) -> None:
+        self.queue.shutdown()
+
+
+class QueueCall:
     """One RPC on the core. Implements `IncomingCall`."""
 
-    __slots__ = ("_call", "_handler", "_initial", "_over", "_started", "metadata")
+    __slots__ = ("_call", "_handler", "_initial", "_open", "_over", "_started", "metadata")
 
-    def __init__(self, event: _Core, initial: _Core) -> None:
+    def __init__(self, event: _Core, initial: _Core, opened: OpenQueue) -> None:
         self._call = event.call
+        self._open: OpenQueue | None = opened
         self.metadata: Metadata = event.invocation_metadata
         self._initial = initial
         self._started = False
@@ -86,7 +109,7 @@ class _QueueCall:
         if self._begin((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._on_close):
             self._handler = service.open(self)
         else:
-            self._over = True
+            self._end()
 
     @property
     def peer(self) -> str:
@@ -127,6 +150,9 @@ class _QueueCall:
 
     def _begin(self, operations: tuple[_Core, ...], done: Callable[[_Core], None]) -> bool:
         """Start a batch; False where the core refuses it, because the call is over."""
+        opened = self._open  # and not shut down before we are through
+        if opened is None:
+            return False
         refused: int = self._call.start_server_batch(operations, done)
         return not refused
 
@@ -139,9 +165,37 @@ class _QueueCall:
         self._handler.on_sent()
 
     def _on_close(self, event: _Core) -> None:
-        self._over = True
+        self._end()
         handler, self._handler = self._handler, _NOBODY
         handler.on_end(cancelled=not event.success or bool(event.batch_operations[0].cancelled()))
+
+    def _end(self) -> None:
+        self._over = True
+        self._open = None
+
+
+class _Armed:
+    """The tag of every armed request of one method: what is to be done with the call."""
+
+    __slots__ = ("_initial", "_open", "_rearm", "_service")
+
+    def __init__(
+        self,
+        opened: OpenQueue,
+        service: CallService,
+        initial: _Core,
+        rearm: Callable[["_Armed"], None],
+    ) -> None:
+        self._open = opened
+        self._service = service
+        self._initial = initial
+        self._rearm = rearm
+
+    def __call__(self, event: _Core) -> None:
+        if not event.success:
+            return
+        self._rearm(self)
+        QueueCall(event, self._initial, self._open).open(self._service)
 
 
 class QueueTransport:
@@ -166,55 +220,51 @@ class QueueTransport:
         self._handover = handover
         state = server._state  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
         self._core = state.server
-        self._queue = cygrpc.CompletionQueue()
+        self._open: OpenQueue | None = OpenQueue()
+        self._queue = self._open.queue
         self._core.register_completion_queue(self._queue)
         self._services = {UNARY_METHOD: unary, STREAM_METHOD: stream}
         self._initial = _GZIP if compress else None
         self._on_death = on_death
+        # Guards `_arming`: none is armed once `stop_taking` has returned, nor when the server
+        # is no more. A leaf, held while the core arms.
+        self._lock = threading.Lock()
         self._arming = True
         self._thread: Thread | None = None
         for method in self._services:
-            self._core.register_method(f"/{SERVICE}/{method}")
+            self._core.register_method(_full_name(method))
 
     def start(self) -> None:
-        for method in self._services:
+        if self._open is None:
+            return
+        for method, service in self._services.items():
+            arm = partial(self._arm, _full_name(method))
+            tag = _Armed(self._open, service, self._initial, arm)
             for _ in range(_ARMED[method]):
-                self._arm(method)
+                arm(tag)
         self._thread = spawn("grpc-queue", self._poll, on_death=self._on_death)
 
     def stop_taking(self) -> None:
-        self._arming = False
+        with self._lock:
+            self._arming = False
 
     def close(self, timeout_s: float) -> bool:
-        self._arming = False
-        self._queue.shutdown()
+        self.stop_taking()
+        self._open = None
         if self._thread is not None:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def _arm(self, method: str) -> None:
+    def _arm(self, method: str, tag: _Armed) -> None:
         """Keep one more call of this method in sight."""
-        tag = self._on_unary_call if method == UNARY_METHOD else self._on_stream_call
-        try:
-            self._core.request_registered_call(
-                self._queue, self._queue, f"/{SERVICE}/{method}", tag
-            )
-        except ValueError:
-            # The server was stopped between our look at `_arming` and now.
-            self._arming = False
-
-    def _on_unary_call(self, event: _Core) -> None:
-        self._on_call(event, UNARY_METHOD)
-
-    def _on_stream_call(self, event: _Core) -> None:
-        self._on_call(event, STREAM_METHOD)
-
-    def _on_call(self, event: _Core, method: str) -> None:
-        if not event.success:
-            return
-        if self._arming:
-            self._arm(method)
-        _QueueCall(event, self._initial).open(self._services[method])
+        with self._lock:
+            if not self._arming:
+                return
+            try:
+                self._core.request_registered_call(self._queue, self._queue, method, tag)
+            except ValueError:
+                # The server was stopped and we had not been told.
+                self._arming = False
 
     def _poll(self) -> None:
         poll = self._queue.poll
@@ -226,6 +276,7 @@ class QueueTransport:
             event = poll(_AT_ONCE if handover else None)
             kind = event.completion_type
             if kind == ended:
+                handover.settle()
                 return
             if kind == nothing:
                 handover.settle()
@@ -242,6 +293,10 @@ class QueueTransport:
         except Exception:
             # One event's exception never ends the loop: its call alone is lost.
             log.exception("could not handle a gRPC event")
+
+
+def _full_name(method: str) -> str:
+    return f"/{SERVICE}/{method}"
 
 
 class _Echo:

@@ -62,6 +62,12 @@ def by_version(entries: Iterable[Entry]) -> tuple[dict[int, list[Entry]], list[E
     return versions, common
 
 
+def files_of(version: int, entries: Iterable[Entry]) -> list[Entry]:
+    """Return the files of a version, those that all versions share first."""
+    versions, common = by_version(entries)
+    return [entry for entry in [*common, *versions.get(version, [])] if entry.kind != DIRECTORY]
+
+
 def fingerprint_of(versions: Mapping[int, Iterable[Entry]], common: Sequence[Entry]) -> Fingerprint:
     """Return the fingerprint of what has been listed."""
     of_all = _lines(common)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from interlock.backends.instance_group import Instances
 from interlock.scheduling.base import TakeOver
+from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 
 
@@ -11,10 +12,12 @@ from interlock.serving.served_model import ServedModel
 class InstanceUpdate:
     """What a new configuration changes of a version, ready to be applied in one step.
 
-    `served` is the version with that configuration: the same scheduler, the same statistics,
-    the same leases. One thread at a time; `close` is called once, in any case, at the end.
+    `job` has that configuration and `served` is the version with it: the same scheduler, the
+    same statistics, the same leases. One thread at a time; `close` is called once, in any
+    case, at the end.
     """
 
+    job: LoadJob
     served: ServedModel
     before: Instances
     after: Instances

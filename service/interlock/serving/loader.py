@@ -166,7 +166,7 @@ class ModelLoader:
 
         take_over = served.scheduler.prepare(after.active, retire)
         undo.pop_all()
-        return InstanceUpdate(replace(served, config=config), before, after, take_over)
+        return InstanceUpdate(job, replace(served, config=config), before, after, take_over)
 
     def _retire(self, instance: Instance, job: LoadJob) -> None:
         """Close an instance that has run its last request, in its own thread."""

@@ -8,7 +8,7 @@ import pytest
 from interlock.control.inspection import Inspection
 from interlock.domain.description import PENDING, Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey, Version
 from interlock.domain.transition import Phase
 from interlock.repository.snapshot import ModelSource
 from tests.support.control import MODEL, World, key
@@ -29,7 +29,7 @@ class Disk:
     world: World = field(default_factory=World)
     source: ModelSource | None = None
     error: ServiceError = field(default_factory=lambda: NotFoundError("not there"))
-    digests: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    digests: dict[tuple[GenerationKey, str], str] = field(default_factory=dict)
 
     def has(self, *versions: int, config: str = IDENTITY) -> None:
         directory = Path("/models") / MODEL
@@ -51,8 +51,8 @@ class Disk:
             digest_of=self.digest_of,
         )
 
-    def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
-        return self.digests.get((model, version, fingerprint), "")
+    def digest_of(self, of: GenerationKey, fingerprint: str) -> str:
+        return self.digests.get((of, fingerprint), "")
 
     def described(self) -> ModelDescription:
         return self.inspection().describe(MODEL)
@@ -169,7 +169,7 @@ def test_a_version_that_arrives_says_how_far_it_is(disk: Disk) -> None:
 
 def test_tells_the_digest_of_what_is_loaded(disk: Disk) -> None:
     disk.world.serve((1, "a"))
-    disk.digests[MODEL, 1, "a"] = PENDING
+    disk.digests[key(1), "a"] = PENDING
 
     (told,) = disk.described().versions
 

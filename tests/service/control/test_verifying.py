@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.control.verifying import FilesMovedError, VerifyingLoader
+from interlock.control.verifying import FilesMovedError, VerifyingLoader, staged_already
 from interlock.domain.config import ModelConfig
-from interlock.domain.errors import InternalError
+from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.repository.fingerprint import Fingerprint
 from interlock.serving.load_job import LoadJob, LoadPhase
 from tests.support.control import FakeLoader, key, served
@@ -30,7 +30,7 @@ def ignore(_phase: LoadPhase) -> None:
 
 
 def loader(inside: FakeLoader, *found: str) -> VerifyingLoader:
-    return VerifyingLoader(inside, Looks(list(found)))
+    return VerifyingLoader(inside, Looks(list(found)), staged_already)
 
 
 def test_hands_on_what_lay_still() -> None:
@@ -70,7 +70,7 @@ def test_a_directory_that_cannot_be_read_has_moved() -> None:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(FilesMovedError, match="Permission denied"):
-        VerifyingLoader(FakeLoader(), look).load(JOB, ignore)
+        VerifyingLoader(FakeLoader(), look, staged_already).load(JOB, ignore)
 
 
 def test_what_has_no_fingerprint_is_not_looked_at() -> None:
@@ -104,3 +104,31 @@ def test_what_an_update_leaves_over_is_closed_inside() -> None:
     verifying.close_update(update)
 
     assert inside.closed_updates == [update]
+
+
+def test_loads_nothing_that_is_not_what_its_manifest_says() -> None:
+    inside = FakeLoader()
+
+    def disobeyed(_directory: Path, version: int) -> None:
+        raise InvalidRequestError(f"version {version} is not what manifest.json says")
+
+    with pytest.raises(InvalidRequestError, match="version 1 is not what"):
+        VerifyingLoader(inside, Looks(["a", "a"]), disobeyed).load(JOB, ignore)
+    assert inside.loaded == []
+
+
+def test_files_that_move_while_they_are_compared_are_not_held_against_the_content() -> None:
+    def disobeyed(_directory: Path, _version: int) -> None:
+        raise InvalidRequestError("1 of 2 files")
+
+    with pytest.raises(FilesMovedError):
+        VerifyingLoader(FakeLoader(), Looks(["a", "b"]), disobeyed).load(JOB, ignore)
+
+
+def test_no_instances_are_built_for_what_is_not_what_its_manifest_says() -> None:
+    def disobeyed(_directory: Path, version: int) -> None:
+        raise InvalidRequestError(f"version {version} is not what manifest.json says")
+
+    verifying = VerifyingLoader(FakeLoader(), Looks(["a", "a"]), disobeyed)
+    with pytest.raises(InvalidRequestError, match="version 1 is not what"):
+        verifying.prepare_update(served(key(1)), JOB, ignore)
