@@ -38,6 +38,7 @@ FLAGS = (
 WITHIN_S = 20.0
 STEP_BYTES = 64 * 1024
 LONG_AGO_S = 1_000_000_000
+SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,27 @@ class Polled:
             for generation, phase in sorted(last.items())
         ]
 
+    def digest(self, version: int) -> str:
+        """Return the digest of the newest generation of a version."""
+        call = self.client.channel.unary_unary(
+            "/interlock.v1.Control/Describe",
+            control_pb2.DescribeRequest.SerializeToString,
+            control_pb2.DescribeResponse.FromString,
+        )
+        answer: Any = call(control_pb2.DescribeRequest(model=self.name), timeout=TIMEOUT_S)
+        (found,) = (one for one in answer.versions if one.version == str(version))
+        return str(found.generations[-1].digest)
+
     def comes_to(self, answer: float) -> None:
         eventually(lambda: self.answer() == answer, within_s=WITHIN_S)
 
     def comes_to_say(self, version: int, text: str) -> None:
         """Wait until the index has this text of a version."""
         eventually(lambda: text in self.reasons().get(str(version), ""), within_s=WITHIN_S)
+
+    def comes_to_know_its_content(self, version: int) -> None:
+        """Wait until the version's files have been read, which tells a touch from a change."""
+        eventually(lambda: len(self.digest(version)) == SHA256_DIGITS, within_s=WITHIN_S)
 
     def comes_to_say_nothing(self, version: int) -> None:
         """Wait until all is well with a version, as far as the index knows."""
@@ -158,14 +174,17 @@ def test_a_version_is_told_to_be_on_its_way(server: Polled) -> None:
         assert server.client.ready()
 
     server.comes_to_say_nothing(1)
-    assert [generation for generation, _ in server.generations(1)] == [1, 2]
+    eventually(lambda: server.generations(1) == [(1, "UNLOADED"), (2, "READY")], within_s=WITHIN_S)
 
 
 def test_a_file_that_is_touched_is_looked_at_and_not_loaded(server: Polled) -> None:
     model_file = server.model / "1" / "model.onnx"
     for moment in (None, (LONG_AGO_S, LONG_AGO_S)):
-        os.utime(model_file, moment)
-        server.comes_to_say(1, "staging: ")
+        server.comes_to_know_its_content(1)
+        # Being open for writing, it is not settled before the index has been asked.
+        with model_file.open("r+b"):
+            os.utime(model_file, moment)
+            server.comes_to_say(1, "staging: ")
         server.comes_to_say_nothing(1)
 
     # A change that is one comes after them, and is the second generation.

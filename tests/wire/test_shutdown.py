@@ -132,7 +132,8 @@ def test_health_says_that_it_is_over(tmp_path: Path) -> None:
 
 
 def test_a_server_with_nothing_to_do_stops_at_once(tmp_path: Path) -> None:
-    with running(tmp_path) as (process, client):
+    budget_s = 30
+    with running(tmp_path, f"--exit-timeout-secs={budget_s}") as (process, client):
         watchers = [watch(client) for _ in range(3)]
         streams = [client.stream() for _ in range(3)]
         for stream in streams:
@@ -143,19 +144,21 @@ def test_a_server_with_nothing_to_do_stops_at_once(tmp_path: Path) -> None:
 
         assert process.terminate() == 0
 
-        assert time.monotonic() - began < 5
+        # Waiting for them to end by themselves would take most of it.
+        assert time.monotonic() - began < budget_s / 2
         assert [stream.end() for stream in streams] == [unavailable(DRAINING)] * 3
 
 
 def test_a_request_past_the_budget_costs_the_exit_code(tmp_path: Path) -> None:
-    with running(tmp_path, "--exit-timeout-secs=1", slow_s=20) as (process, client):
+    slow_s = 20
+    with running(tmp_path, "--exit-timeout-secs=1", slow_s=slow_s) as (process, client):
         call = client.start(request("slow", 1))
         let_arrive(client)
         began = time.monotonic()
 
         assert process.terminate() == 1
 
-        assert 0.9 < time.monotonic() - began < 6
+        assert 0.9 < time.monotonic() - began < slow_s
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert "Exit timeout expired. Exiting immediately." in process.log
 
@@ -181,22 +184,21 @@ def without_a_message(client: Client, method: str) -> Iterator[grpc.Future]:
 def test_a_call_that_never_sends_its_message_does_not_cost_the_exit_code(
     tmp_path: Path, method: str
 ) -> None:
-    """What is left to such calls leaves time enough to unload."""
+    """What is left to such calls leaves time enough to unload: a quarter of what there is."""
     with (
-        running(tmp_path, "--exit-timeout-secs=4") as (process, client),
+        running(tmp_path, "--exit-timeout-secs=8") as (process, client),
         without_a_message(client, method) as call,
     ):
         let_arrive(client)
-        began = time.monotonic()
 
-        assert process.terminate() == 0
+        assert process.terminate() == 0, process.log
 
-        assert time.monotonic() - began < 4
         assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_client_that_goes_on_sending_does_not_hold_it_up(tmp_path: Path) -> None:
-    with running(tmp_path, "--exit-timeout-secs=20") as (process, client):
+    budget_s = 30
+    with running(tmp_path, f"--exit-timeout-secs={budget_s}") as (process, client):
         over = threading.Event()
 
         def without_end() -> Iterator[Message]:
@@ -213,7 +215,7 @@ def test_a_client_that_goes_on_sending_does_not_hold_it_up(tmp_path: Path) -> No
         over.set()
 
         assert process.wait_for_exit() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < budget_s / 2
         assert ended.value.details() == DRAINING
 
 
@@ -246,7 +248,7 @@ def test_further_signals_change_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
 
         assert number_in(call.result()) == 7
-        assert process.wait_for_exit(within_s=10) == 0
+        assert process.wait_for_exit() == 0
 
 
 def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> None:

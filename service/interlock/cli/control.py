@@ -210,7 +210,7 @@ def _write_staging(state: control.VersionState, *, is_json: bool) -> None:
     if is_json:
         write_json_line({"event": "staging", **asdict(state)})
         return
-    reason = one_line(state.reason) or "not waited for any more"
+    reason = one_line(state.reason) or "over: complete, or gone"
     write(f"{state.since}  {state.model}/{state.version}  staging  {reason}", flush=True)
 
 

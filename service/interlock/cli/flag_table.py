@@ -104,7 +104,8 @@ REPOSITORY_POLL_SECS: Final = Flag(
 )  # fmt: skip
 REPOSITORY_SETTLE_SECS: Final = Flag(
     "repository-settle-secs", Group.MODELS, read.seconds, _REPOSITORY.settle_s, "SECONDS",
-    "how long a version without a manifest must lie still before it is touched; poll mode only",
+    "how long a version without a manifest must lie still before it is touched; but for mode poll "
+    "only at the start",
 )  # fmt: skip
 LOAD_MODEL: Final = Flag(
     "load-model", Group.MODELS, str, None, "NAME",

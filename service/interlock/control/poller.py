@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -153,6 +153,7 @@ class Poller:
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
+            versionless=self._stager.versionless,
             is_same=self._contents.is_same,
             body_of=self._contents.body_of,
             now=now,
@@ -174,8 +175,12 @@ class Poller:
             return
         found = order.found
         wish = wish_of(model, lambda: self._repository.poll_staged(model, found), alone=True)
-        if isinstance(wish, Trouble) and isinstance(wish.error, UnavailableError):
-            self._overtaken.put(model)
+        if isinstance(wish, Trouble):
+            if isinstance(wish.error, UnavailableError):
+                self._overtaken.put(model)
+            if not found:
+                # To make a directory is not to say that the server cannot do its work.
+                wish = replace(wish, unready=False)
         if self._first_until is not None:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))
@@ -199,6 +204,8 @@ class Poller:
 
     def _ended(self, model: ModelName, outcome: "Future[None]") -> None:
         self._settled.put(model)
+        with self._news:
+            self._news.notify()
         if isinstance(outcome.exception(), LoadMovedError):
             self._overtaken.put(model)
             self.hint()
@@ -214,6 +221,9 @@ class Poller:
         with contextlib.suppress(Empty):
             while True:
                 self._changes.ask_again(self._overtaken.get_nowait(), self._clock())
+        self._take_in_settled()
+
+    def _take_in_settled(self) -> None:
         with contextlib.suppress(Empty):
             while True:
                 self._ask_for_digests(self._settled.get_nowait())
@@ -276,11 +286,20 @@ class Poller:
             self._news.wait_for(lambda: self._is_closing, min(seconds, self._pace.interval_s))
 
     def _wait(self, due: float) -> None:
-        with self._news:
-            self._news.wait_for(
-                lambda: self._is_hinted or self._is_closing, max(0.0, due - self._clock())
-            )
-            self._is_hinted = False
+        """Wait until it is time to scan. What is loaded meanwhile is not left unread till then.
+
+        Until its digest has been made, a file that is touched counts as changed.
+        """
+        while True:
+            with self._news:
+                self._news.wait_for(self._has_news, max(0.0, due - self._clock()))
+                if self._is_hinted or self._is_closing or self._settled.empty():
+                    self._is_hinted = False
+                    return
+            self._take_in_settled()
+
+    def _has_news(self) -> bool:
+        return self._is_hinted or self._is_closing or not self._settled.empty()
 
 
 def _is_root(place: str) -> bool:

@@ -50,10 +50,11 @@ class ControlServicer:
         self._control = control
         self._gate = gate
         self._zero = zero
+        self._clock = clock
         self.watches = Subscribers("control-watch", subscribe=subscribe, clock=clock)
 
     def watch(self, request: pb.WatchRequest) -> "ModelSubscription":
-        return ModelSubscription(request.model, self._inspection, self._zero)
+        return ModelSubscription(request.model, self._inspection, self._zero, self._clock)
 
     def history(self, request: pb.HistoryRequest) -> pb.HistoryResponse:
         wanted = parse_version(request.version)
@@ -140,6 +141,7 @@ class ModelSubscription:
     model: str
     inspection: ModelInspection
     zero: datetime
+    clock: Clock
     _position: int | None = None
     _untold: deque[Transition] = field(default_factory=deque)
     _arriving: Sequence[VersionState] = ()
@@ -170,7 +172,8 @@ class ModelSubscription:
             return
         self._arriving = arriving
         now = {state.key for state in arriving}
-        over = [replace(state, reason="") for state in before if state.key not in now]
+        moment = self.clock()
+        over = [replace(state, reason="", since=moment) for state in before if state.key not in now]
         news = [*(state for state in arriving if state not in before), *over]
         self._staging.extend(state for state in news if self._concerns(state.key.model))
 

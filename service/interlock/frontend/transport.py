@@ -52,7 +52,11 @@ class CallHandler(Protocol):
     """
 
     def on_message(self, message: bytes | None) -> None:
-        """The message that was asked for; `None` is the client's half-close."""
+        """The message that was asked for; `None` is the client's half-close.
+
+        A call that is cancelled may look like one that is half-closed first: grpcio's own
+        handlers hear of the message that does not come before they hear of the reason.
+        """
         ...
 
     def on_sent(self) -> None:

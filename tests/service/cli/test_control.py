@@ -72,7 +72,7 @@ def test_watch_prints_what_arrives(command_line: CommandLine) -> None:
     assert as_text.lines == [
         f"{WRITTEN} m/2 staging because of it",
         f"{WRITTEN} m/2 staging because of it",
-        f"{WRITTEN} m/2 staging not waited for any more",
+        f"{WRITTEN} m/2 staging over: complete, or gone",
     ]
     assert [json.loads(line)["event"] for line in as_json.lines] == ["state", "staging", "staging"]
 

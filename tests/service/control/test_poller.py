@@ -1,8 +1,10 @@
 """What is asked for as a repository changes, tick by tick."""
 
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 import pytest
@@ -13,6 +15,7 @@ from interlock.control.contents import Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.poller import ModelWish, Pace, Poller, at_low_priority
+from interlock.control.polling import NoVersionError
 from interlock.control.wishes import LoadWish, Trouble, UnloadWish
 from interlock.domain.errors import InternalError, InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -222,6 +225,21 @@ def test_what_comes_back_in_time_was_never_away(world: Ticking) -> None:
     assert world.tick(after=SETTLE_S) == []
 
 
+def test_a_model_without_a_version_is_in_trouble_and_the_server_is_not(world: Ticking) -> None:
+    world.repository.models[MODEL] = NoVersionError("at least one version must be available")
+    world.write("config.pbtxt")
+    assert world.tick() == []
+    (wish,) = world.tick(after=SETTLE_S)
+    assert isinstance(wish, Trouble)
+    assert isinstance(wish.error, NoVersionError)
+    assert wish.unready is False
+    assert world.tick(after=SETTLE_S) == []
+
+    shutil.rmtree(world.root / MODEL)
+    (wish,) = world.tick()
+    assert isinstance(wish, UnloadWish)
+
+
 def test_a_model_that_comes_back_is_asked_for_again(world: Ticking) -> None:
     world.write("1/model.onnx")
     world.serve()
@@ -380,6 +398,40 @@ def test_its_thread_ticks_on_hints_and_ends(world: Ticking) -> None:
     world.poller.close()
     thread.join(30)
 
+    assert not thread.is_alive()
+
+
+def test_what_has_been_loaded_is_read_before_the_next_scan(world: Ticking) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.scans = 0
+            self._scanner = Scanner([world.root])
+
+        def scan(self) -> Scan:
+            self.scans += 1
+            return self._scanner.scan()
+
+    world.write("1/model.onnx")
+    scanner, asked, wished = Counting(), threading.Event(), SimpleQueue[ModelWish]()
+    poller = Poller(
+        scanner=scanner,
+        stager=world.poller._stager,
+        repository=world.repository,
+        hand_over=wished.put,
+        first_loads=FirstLoads(),
+        board=world.board,
+        pace=Pace(60.0, patience_s=60.0),
+        clock=world.clock,
+        background=lambda _task: asked.set(),
+        urgent=world.urgent.append,
+    )
+    thread = spawn("poller under test", poller.run)
+    wished.get(timeout=30).outcome.set_result(None)
+
+    assert asked.wait(30)
+    assert scanner.scans == 1
+    poller.close()
+    thread.join(30)
     assert not thread.is_alive()
 
 

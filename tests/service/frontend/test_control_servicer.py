@@ -27,6 +27,13 @@ def snapshot_of(subscription: ModelSubscription) -> list[str]:
     return [state.model for state in message.snapshot.versions]
 
 
+NOW = 9.0
+
+
+def subscribed(model: str, inspection: FakeInspection) -> ModelSubscription:
+    return ModelSubscription(model, inspection, DAY_ZERO, lambda: NOW)
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_number_on_the_wire(phase: Phase) -> None:
     assert phase_name(phase) in pb.Phase.DESCRIPTOR.values_by_name
@@ -35,7 +42,7 @@ def test_every_phase_has_a_number_on_the_wire(phase: Phase) -> None:
 def test_a_snapshot_comes_first_then_each_move() -> None:
     inspection = FakeInspection()
     inspection.became(move(1.0))
-    subscription = ModelSubscription("", inspection, DAY_ZERO)
+    subscription = subscribed("", inspection)
     assert snapshot_of(subscription) == ["m"]
 
     inspection.became(move(2.0))
@@ -58,25 +65,27 @@ def arriving(version: int, reason: str, model: str = "m") -> VersionState:
     return VersionState(key, Phase.STAGING, Readiness.UNAVAILABLE, reason, 1.0)
 
 
-def staging_of(subscription: ModelSubscription) -> list[tuple[str, str]]:
-    """Take what has been told of what arrives."""
+def staging_of(subscription: ModelSubscription) -> list[tuple[str, str, float]]:
+    """Take what has been told of what arrives, and since when that is so."""
     told = []
     while (message := subscription.next()) is not None:
-        assert message.staging.phase == pb.PHASE_STAGING
-        told.append((message.staging.version, message.staging.reason))
+        state = message.staging
+        assert state.phase == pb.PHASE_STAGING
+        since = state.since.ToSeconds() - DAY_ZERO.timestamp()
+        told.append((state.version, state.reason, since))
     return told
 
 
 def test_what_arrives_is_told_of_when_it_changes() -> None:
     inspection = FakeInspection()
     inspection.arriving = (arriving(1, "1 of 2 files"),)
-    subscription = ModelSubscription("m", inspection, DAY_ZERO)
+    subscription = subscribed("m", inspection)
     assert snapshot_of(subscription) == ["m"]
 
     inspection.arriving = (arriving(1, "1 of 2 files"), arriving(2, "settling"))
-    assert staging_of(subscription) == [("2", "settling")]
+    assert staging_of(subscription) == [("2", "settling", 1.0)]
     inspection.arriving = (arriving(2, "settling"), arriving(3, "settling", "other"))
-    assert staging_of(subscription) == [("1", "")]
+    assert staging_of(subscription) == [("1", "", NOW)]
     assert staging_of(subscription) == []
 
 
@@ -93,7 +102,7 @@ def test_what_failed_tells_when_it_is_tried_again() -> None:
 def test_who_watches_one_model_hears_of_no_other() -> None:
     inspection = FakeInspection()
     inspection.became(move(1.0, "other"))
-    subscription = ModelSubscription("m", inspection, DAY_ZERO)
+    subscription = subscribed("m", inspection)
     assert snapshot_of(subscription) == []
 
     inspection.became(move(2.0, "other"))
@@ -104,7 +113,7 @@ def test_who_watches_one_model_hears_of_no_other() -> None:
 def test_who_falls_behind_starts_anew() -> None:
     inspection = FakeInspection()
     inspection.kept = 1
-    subscription = ModelSubscription("", inspection, DAY_ZERO)
+    subscription = subscribed("", inspection)
     assert snapshot_of(subscription) == []
 
     inspection.became(move(1.0))
