@@ -6,6 +6,7 @@ in another thread, of low priority.
 """
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -105,7 +106,8 @@ class Poller:
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
-        self._first_until: float | None = clock() + pace.patience_s
+        # Counted from the end of the first scan, which may have had to wait for a mirror.
+        self._first_until: float | None = math.inf
         first_loads.begin(_FIRST_LOOK)
 
     def start(self, on_death: OnDeath | None = None) -> None:
@@ -150,6 +152,8 @@ class Poller:
         staging = self._stager.look(scan)
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
+        if self._first_until == math.inf:
+            self._first_until = now + self._pace.patience_s
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
