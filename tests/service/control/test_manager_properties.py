@@ -354,7 +354,7 @@ class Reconciling(RuleBasedStateMachine):
         return keys[pick % len(keys)]
 
 
-Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestReconciling = Reconciling.TestCase
 
 
