@@ -1,6 +1,6 @@
 """A call without a network, an intake without models, and a version without a backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -13,6 +13,7 @@ from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.frontend.intake import Exchange
 from interlock.frontend.transport import Metadata
+from interlock.scheduling.base import BatchRunner, TakeOver
 from interlock.serving.served_model import ServedModel
 from interlock.telemetry.statistics import VersionStatistics
 
@@ -90,6 +91,11 @@ class NoScheduler:
         raise AssertionError(f"nothing runs here, not even {request.id}")
 
     def refuse(self, error: ServiceError) -> None: ...
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 

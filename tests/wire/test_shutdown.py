@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
+from interlock.pb import control_pb2
 from tests.support.models import Repository
 from tests.support.server_process import STARTED, ServerProcess, command
 from tests.support.wire import (
@@ -68,14 +69,21 @@ def ask(client: Client) -> Refusal | None:
     return None
 
 
-def let_arrive(client: Client) -> None:
-    """Wait until the server has taken in what was sent before on the same connection.
+def inside(client: Client, model: str) -> int:
+    """How many requests of a model the server has taken in and not answered yet."""
+    describe = client.channel.unary_unary(
+        "/interlock.v1.Control/Describe",
+        control_pb2.DescribeRequest.SerializeToString,
+        control_pb2.DescribeResponse.FromString,
+    )
+    request = control_pb2.DescribeRequest(model=model)
+    answer: Message = describe(request, metadata=client.metadata, timeout=TIMEOUT_S)
+    return sum(one.leases for version in answer.versions for one in version.generations)
 
-    One answer says that the calls have come; grpcio's own handlers read each of them in a
-    thread of its own, which a few more give the time for.
-    """
-    for _ in range(10):
-        assert ask(client) is None
+
+def let_arrive(client: Client, number: int = 1) -> None:
+    """Wait until the server has taken in so many requests that are slow."""
+    eventually(lambda: inside(client, "slow") == number)
 
 
 def watch(client: Client) -> Message:
@@ -94,7 +102,8 @@ def test_what_was_accepted_finishes_and_what_comes_late_is_refused(
             assert number_in(stream.next().infer_response) == 1
         calls = [client.start(request("slow", 2)) for _ in range(2)]
         busy.send(request("slow", 3), request("fast", 4))
-        let_arrive(client)
+        let_arrive(client, 3)
+        eventually(lambda: client.statistics("fast").inference_count == 3)
 
         process.send_signal(number)
         eventually(lambda: ask(client) == unavailable(DRAINING))
@@ -189,7 +198,7 @@ def test_a_call_that_never_sends_its_message_does_not_cost_the_exit_code(
         running(tmp_path, "--exit-timeout-secs=8") as (process, client),
         without_a_message(client, method) as call,
     ):
-        let_arrive(client)
+        assert ask(client) is None  # which has come after it on the same connection
 
         assert process.terminate() == 0, process.log
 
@@ -278,7 +287,7 @@ def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> No
 def test_requests_that_wait_for_an_instance_are_finished_too(tmp_path: Path) -> None:
     with running(tmp_path, slow_s=0.2) as (process, client):
         calls = [client.start(request("slow", index)) for index in range(20)]
-        let_arrive(client)
+        eventually(lambda: sum(call.done() for call in calls) + inside(client, "slow") == 20)
 
         process.send_signal(signal.SIGTERM)
 

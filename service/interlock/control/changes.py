@@ -39,6 +39,17 @@ Order = Look | Remove
 IsSame = Callable[[StagedVersion, str, str], bool | None]
 """Whether two fingerprints of a version stand for the same content; `None`: not known yet."""
 
+BodyOf = Callable[[StagedVersion, Candidate | None, str], str | None]
+"""What a fingerprint stands for but for the configuration, after what was there before.
+
+`None`: not known yet.
+"""
+
+
+def unknown_body(_version: StagedVersion, _before: Candidate | None, _after: str) -> str:
+    """Return that nothing is known of it."""
+    return ""
+
 
 @dataclass(slots=True)
 class _Model:
@@ -69,6 +80,7 @@ class Changes:
         named: Collection[str] = (),
         versionless: Mapping[str, FoundModel] = NONE,
         is_same: IsSame,
+        body_of: BodyOf = unknown_body,
         now: float,
     ) -> tuple[Order, ...]:
         """Return what to do, by the name of the model; something for each of `named`."""
@@ -82,7 +94,8 @@ class Changes:
                 orders += _of_duplicate(name, model, is_named=name in named)
             else:
                 staged, is_named = by_model.get(name, {}), name in named
-                orders += _of(name, model, staged, is_same, now, is_named=is_named)
+                sight = _Sight(is_same, body_of)
+                orders += _of(name, model, staged, sight, now, is_named=is_named)
                 orders += _of_bare(
                     name,
                     model,
@@ -116,6 +129,14 @@ class Changes:
         return {one.observed for one in self.found(model).values()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How what differs is compared."""
+
+    is_same: IsSame
+    body_of: BodyOf
+
+
 def _of_duplicate(name: str, model: _Model, *, is_named: bool) -> Iterator[Order]:
     """What serves goes on; the poll says what is wrong."""
     if not model.is_duplicate or is_named:
@@ -127,7 +148,7 @@ def _of(
     name: str,
     model: _Model,
     staging: Mapping[int, Staging],
-    is_same: IsSame,
+    sight: _Sight,
     now: float,
     *,
     is_named: bool = False,
@@ -136,7 +157,7 @@ def _of(
     found = {
         version: candidate
         for version, one in sorted(staging.items())
-        if (candidate := _candidate(StagedVersion(name, version), one, model, is_same))
+        if (candidate := _candidate(StagedVersion(name, version), one, model, sight))
     }
     before, model.found = model.found, found
     if not found:
@@ -173,7 +194,7 @@ def _of_bare(
 
 
 def _candidate(
-    key: StagedVersion, staging: Staging, model: _Model, is_same: IsSame
+    key: StagedVersion, staging: Staging, model: _Model, sight: _Sight
 ) -> Candidate | None:
     before = model.found.get(key.version)
     if not isinstance(staging, Complete):
@@ -182,12 +203,19 @@ def _candidate(
     if before is not None:
         if before.observed == seen:
             return before
-        same = is_same(key, before.observed, seen)
+        same = sight.is_same(key, before.observed, seen)
         if same is None:
             return before
         if same:
-            return Candidate(before.version, before.fingerprint, seen)
-    return Candidate(Version(key.version), seen, seen)
+            return Candidate(before.version, before.fingerprint, seen, before.body)
+    return _changed(key, before, seen, sight)
+
+
+def _changed(
+    key: StagedVersion, before: Candidate | None, seen: str, sight: _Sight
+) -> Candidate | None:
+    body = sight.body_of(key, before, seen)
+    return before if body is None else Candidate(Version(key.version), seen, seen, body)
 
 
 def _identities(found: Mapping[int, Candidate] | None) -> Mapping[int, str] | None:

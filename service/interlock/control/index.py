@@ -8,12 +8,14 @@ from interlock.control.holds import Hold
 from interlock.control.lifecycle import Transition
 from interlock.control.planner import Window
 from interlock.control.rollback import Past
+from interlock.domain.config import ModelConfig
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
 from interlock.domain.transition import Phase, VersionState
 from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
+_NO_CONFIG: Final = ModelConfig("")
 UNLOADED: Final = "unloaded"
 """The reason of a version that was taken down on purpose; strict readiness looks for it."""
 
@@ -31,12 +33,16 @@ class VersionView:
 class GenerationView:
     """One generation as it is told to whoever asks for more than the index says.
 
-    `leases` is there while something is loaded.
+    `leases` is there while something is loaded; `instances` take requests. `config` is what
+    it is, or would be, served by, and `body` stands for all of its other files.
     """
 
     state: VersionState
     fingerprint: str
     leases: LeaseCount | None = None
+    instances: int = 0
+    body: str = ""
+    config: ModelConfig = _NO_CONFIG
 
 
 @dataclass(frozen=True, slots=True)

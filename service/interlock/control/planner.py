@@ -3,7 +3,8 @@
 The rule is availability first: what serves goes on serving until all that is aspired has
 been built, then the whole set changes at once. A load in which one version failed changes
 nothing of what serves. Where each version stands alone, that holds for each version: it is
-shown as soon as it is built, and what failed takes nothing away. A model may ask for the
+shown as soon as it is built, and what failed takes nothing away. A version that only gets
+other instances goes on serving; it counts as built when these are. A model may ask for the
 contrary, resources first: then what serves goes before its successor is built.
 
 What was replaced stands by for the rollback window, until the next change.
@@ -26,6 +27,7 @@ from interlock.control.actions import (
     StandBy,
     Withdraw,
 )
+from interlock.control.adjusting import GOING_ON, NOTHING, Adjusting, Stage, adjust
 from interlock.control.lifecycle import ON_THE_WAY, OVER, Phase
 from interlock.domain.ids import Generation, GenerationKey, VersionKey
 
@@ -54,23 +56,25 @@ def plan(
     actual: Actual,
     *,
     alone: bool = False,
+    adjusting: Adjusting = NOTHING,
     window: Window | None = None,
     room_first: bool = False,
 ) -> tuple[Action, ...]:
     """Return what to do now, in the order in which it is to be marked.
 
-    Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet.
-    Without a `window` nothing stands by. With `room_first`, which goes without one, nothing
-    is built before what it replaces is gone.
+    Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet;
+    `adjusting` holds those of them that serve and are to get other instances. Without a
+    `window` nothing stands by. With `room_first`, which goes without one, nothing is built
+    before what it replaces is gone.
     """
     newest = _newest(actual)
-    complete = alone or is_reached(aspired, actual)
-    undecided = _is_undecided(aspired, actual)
+    complete = alone or is_reached(aspired, actual, adjusting)
+    undecided = _is_undecided(aspired, actual, adjusting)
     room_first = room_first and any(actual[key] is Phase.NEW for key in aspired)
-    leaving = _leaving(aspired, actual, alone=alone, room_first=room_first)
+    leaving = _leaving(aspired, actual, alone=alone, complete=complete, room_first=room_first)
     waits = room_first and _has_others(aspired, actual)
     successors = {key.version_key for key in aspired}
-    actions: list[Action] = []
+    actions: list[Action] = list(adjust(aspired, adjusting, complete=complete, undecided=undecided))
     # What serves comes last: the new READY is announced before the old UNLOADING.
     for key in sorted(actual, key=lambda key: (actual[key] is Phase.READY, key)):
         phase = actual[key]
@@ -90,27 +94,30 @@ def plan(
     return tuple(actions)
 
 
-def is_reached(aspired: Aspired, actual: Actual) -> bool:
+def is_reached(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
     """Return whether all that is aspired has been built, so that it can serve."""
-    return all(actual[key] in _BUILT for key in aspired)
+    return all(
+        actual[key] in _BUILT and adjusting.get(key, Stage.PREPARED) is Stage.PREPARED
+        for key in aspired
+    )
 
 
-def is_settled(aspired: Aspired, actual: Actual) -> bool:
+def is_settled(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
     """Return whether it is known how the wish ended: all serve, or some never will."""
-    if not is_reached(aspired, actual):
-        return not any(actual[key] in ON_THE_WAY for key in aspired)
+    if not is_reached(aspired, actual, adjusting):
+        return not _is_undecided(aspired, actual, adjusting)
     return not any(
-        phase in _UNSHOWN if key in aspired else phase is Phase.READY
+        phase in _UNSHOWN or key in adjusting if key in aspired else phase is Phase.READY
         for key, phase in actual.items()
     )
 
 
-def _is_undecided(aspired: Aspired, actual: Actual) -> bool:
-    return any(actual[key] in ON_THE_WAY for key in aspired)
+def _is_undecided(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
+    return any(actual[key] in ON_THE_WAY or adjusting.get(key) in GOING_ON for key in aspired)
 
 
 def _leaving(
-    aspired: Aspired, actual: Actual, *, alone: bool, room_first: bool
+    aspired: Aspired, actual: Actual, *, alone: bool, complete: bool, room_first: bool
 ) -> AbstractSet[GenerationKey]:
     """Return what serves and does so no longer."""
     return {
@@ -118,7 +125,7 @@ def _leaving(
         for key, phase in actual.items()
         if phase is Phase.READY
         and key not in aspired
-        and (room_first or _may_go(key, aspired, actual, alone=alone))
+        and (room_first or (_may_go(key, aspired, actual) if alone else complete))
     }
 
 
@@ -134,10 +141,13 @@ def _stays(key: GenerationKey, window: Window, *, swaps: bool) -> bool:
     return key not in window.over and (not swaps or key in window.recent)
 
 
-def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual, *, alone: bool) -> bool:
-    """Return whether what serves and is not aspired has what takes its place."""
-    if not alone or not aspired:
-        return is_reached(aspired, actual)
+def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual) -> bool:
+    """Return whether what serves and is not aspired has what takes its place.
+
+    Each version stands alone. One that only gets other instances serves all the time.
+    """
+    if not aspired:
+        return True
     successors = [other for other in aspired if other.version_key == key.version_key]
     if successors:
         return is_reached(frozenset(successors), actual)

@@ -180,6 +180,7 @@ class Poller:
             named=named,
             versionless=self._stager.versionless,
             is_same=self._contents.is_same,
+            body_of=self._contents.body_of,
             now=now,
         )
         self._board.show(_texts(staging), now)

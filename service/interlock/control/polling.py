@@ -163,7 +163,10 @@ class DiskRepository:
         config = self._configure(source, look)
         found = {
             version: Candidate(
-                Version(version), _print_of(prints.of(version), look), prints.of(version)
+                Version(version),
+                _print_of(prints.of(version), look),
+                prints.of(version),
+                prints.body_of(version),
             )
             for version in source.versions
         }

@@ -25,6 +25,7 @@ class Content:
     job: LoadJob
     fingerprint: str
     origin: str = ""
+    body: str = ""
 
     @property
     def key(self) -> GenerationKey:
@@ -60,6 +61,15 @@ class Past:
         rest = [(number, of) for number, of in self.contents.items() if number != content.version]
         contents = dict([*rest, (content.version, kept)][-_KEPT_VERSIONS:])
         return Past((*self.now, content), self.former, contents)
+
+    def became(self, content: Content) -> "Past":
+        """Return the past after what serves was changed in place: no change to go back from."""
+
+        def changed(known: tuple[Content, ...]) -> tuple[Content, ...]:
+            return tuple(content if one.key == content.key else one for one in known)
+
+        contents = {number: changed(of) for number, of in self.contents.items()}
+        return Past(changed(self.now), self.former, contents)
 
     def gone(self, key: GenerationKey) -> "Past":
         """Return the past after one content ceased to serve."""

@@ -111,4 +111,5 @@ def _generation(
         leases=generation.leases,
         fingerprint=generation.fingerprint,
         digest=generation.digest,
+        instances=generation.instances,
     )

@@ -15,6 +15,7 @@ def decide(
     changes: Changes,
     *,
     same: bool | None = False,
+    body: str | None = "",
     duplicates: tuple[str, ...] = (),
     named: tuple[str, ...] = (),
     bare: FoundModel | None = None,
@@ -24,13 +25,13 @@ def decide(
     """Versions are named `v1`, `v2`, and belong to the model `m`."""
     is_same: IsSame = lambda _version, _before, _after: same  # noqa: E731 - for this call only
     staging = {StagedVersion("m", int(name[1:])): one for name, one in versions.items()}
-    versionless = {} if bare is None else {"m": bare}
     return changes.decide(
         staging,
         duplicates=duplicates,
         named=named,
-        versionless=versionless,
+        versionless={} if bare is None else {"m": bare},
         is_same=is_same,
+        body_of=lambda *_: body,
         now=now,
     )
 
@@ -130,6 +131,37 @@ def test_a_model_without_versions_that_is_named_is_polled_again() -> None:
 
 def test_a_name_of_which_there_is_nothing_is_not_asked_for() -> None:
     assert decide(Changes(), v1=Settling(1.0), named=("m",)) == ()
+
+
+def bodies(orders: tuple[Order, ...]) -> dict[int, str]:
+    (order,) = orders
+    assert isinstance(order, Look)
+    return {version: one.body for version, one in order.found.items()}
+
+
+def test_what_a_version_is_made_of_is_told_with_it() -> None:
+    changes = Changes()
+    assert bodies(decide(changes, v1=Complete("a"), body="files")) == {1: "files"}
+    assert bodies(decide(changes, v1=Complete("b"), body="others")) == {1: "others"}
+
+
+def test_a_touch_leaves_it_as_it_was() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"), body="files")
+    decide(changes, v1=Complete("b"), body="touched files", same=True)
+
+    assert bodies(decide(changes, v1=Complete("b"), v2=Complete("c"), body="c")) == {
+        1: "files",
+        2: "c",
+    }
+
+
+def test_nothing_is_asked_for_while_that_is_being_found_out() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"), body="files")
+
+    assert decide(changes, v1=Complete("b"), body=None) == ()
+    assert bodies(decide(changes, v1=Complete("b"), body="files")) == {1: "files"}
 
 
 def test_a_model_without_versions_is_asked_for_once_for_what_it_is() -> None:

@@ -62,9 +62,15 @@ def test_the_way_of_a_version_that_serves() -> None:
     ]
 
 
-def test_what_serves_can_only_drain_or_stand_by() -> None:
-    from_ready = {event for phase, event in TRANSITIONS if phase is Phase.READY}
-    assert from_ready == {Event.WITHDRAW, Event.STAND_BY}
+def test_what_serves_goes_on_to_until_it_drains() -> None:
+    moves = {event: after for (phase, event), after in TRANSITIONS.items() if phase is Phase.READY}
+
+    assert moves == {
+        Event.ADJUST: Phase.READY,
+        Event.KEEP: Phase.READY,
+        Event.STAND_BY: Phase.STANDBY,
+        Event.WITHDRAW: Phase.DRAINING,
+    }
 
 
 def test_what_stands_by_serves_again_or_drains() -> None:

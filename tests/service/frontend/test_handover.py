@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from structlog.testing import capture_logs
 
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.request import InferRequest
 from interlock.frontend.handover import Handover
+from interlock.scheduling.base import BatchRunner, TakeOver
 from tests.support.running import answer, request
 
 
@@ -23,6 +24,11 @@ class Taking:
         self.taken.append(request.id)
 
     def refuse(self, error: ServiceError) -> None: ...
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 
