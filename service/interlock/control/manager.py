@@ -400,14 +400,18 @@ class Manager:
         """Take in what the repository has; whether no hold stands against the wish."""
         if isinstance(wish, LoadWish) and wish.follows:
             unit.followed = wish.polled
+        elif isinstance(wish, UnloadWish) and not wish.hold:  # the repository has it no more
+            unit.followed = None
         hold = unit.hold
         if hold is None:
             return True
         match wish:
-            case LoadWish(follows=True, polled=polled) if hold.outlasts(polled):
-                return False
-            case LoadWish(follows=follows):
-                self._end_hold(unit, "its content has changed" if follows else "a load names it")
+            case LoadWish(follows=True, again=False, polled=polled):
+                if hold.outlasts(polled):
+                    return False
+                self._end_hold(unit, "its content has changed")
+            case LoadWish():
+                self._end_hold(unit, "a load names it")
             case UnloadWish() if hold.kind is HoldKind.ROLLBACK:
                 self._end_hold(unit, "it is unloaded")
         return True

@@ -207,7 +207,7 @@ class Poller:
             alone=True,
             again=bool(requests),
             force=any(request.force for request in requests),
-            follows=not requests,
+            follows=True,
         )
         tell(requests, wish.outcome)
         if isinstance(wish, Trouble):

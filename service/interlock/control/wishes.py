@@ -61,8 +61,8 @@ class LoadWish:
     and is not tried again with the same content, unless `again` is set. With `force`
     generations of their own begin, whatever serves already.
 
-    `follows` says that it comes of what the repository has, and that nobody named the model:
-    a hold may stand against it.
+    `follows` says that it comes of what the repository has: a hold may stand against it,
+    unless `again` says that somebody named the model.
     """
 
     polled: Polled

@@ -438,6 +438,23 @@ def test_a_hold_ends_when_a_load_names_the_model(warm: Back) -> None:
     assert warm.index() == [("m", 1, "READY", "")]
 
 
+def test_what_a_load_by_name_found_is_what_a_later_hold_withstands(warm: Back) -> None:
+    warm.serve_alone((1, "a"))
+    wish = LoadWish(polled((1, "b")), alone=True, again=True, follows=True)
+    warm.inbox.put(wish)
+    warm.manager.step()
+    warm.loads(key(1, 2))
+    warm.roll_back()
+
+    warm.follow((1, "b"))
+    assert warm.shown == {key(1)}
+
+    again = LoadWish(polled((1, "b")), alone=True, again=True, follows=True)
+    warm.inbox.put(again)
+    warm.manager.step()
+    assert warm.shown == {key(1, 2)}
+
+
 def test_a_hold_ends_when_it_is_released_and_what_serves_goes_on(warm: Back) -> None:
     warm.serve((1, "a"))
     warm.serve((1, "b"))
