@@ -155,7 +155,7 @@ def _of(
     is_named: bool = False,
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
-    found = {
+    found: Mapping[int, Candidate] = {
         version: candidate
         for version, one in sorted(staging.items())
         if (candidate := _candidate(StagedVersion(name, version), one, model, sight))
