@@ -176,19 +176,20 @@ class _Walk:
         self.found: dict[str, DiskFile] = {}
 
     def go_through(self, directory: Path, prefix: str, above: frozenset[tuple[int, int]]) -> None:
+        status = directory.stat()
+        place = (status.st_dev, status.st_ino)
+        if place in above:  # a link to a directory that it lies in
+            return
         if len(above) > MAX_DEPTH:
             raise OSError(errno.ELOOP, "too many directories in each other", str(directory))
         for entry in _entries(directory):
-            path = prefix + entry.name
+            child = Path(entry.path)
             if entry.is_symlink():
-                _check_inside(Path(entry.path), self._root)
-            if not entry.is_dir():  # a link that leads nowhere is a file that cannot be opened
-                self._add(path, Path(entry.path))
-                continue
-            status = entry.stat()
-            place = (status.st_dev, status.st_ino)
-            if place not in above:  # else it is a link to a directory that it lies in
-                self.go_through(Path(entry.path), f"{path}/", above | {place})
+                _check_inside(child, self._root)
+            if child.is_dir():
+                self.go_through(child, f"{prefix}{entry.name}/", above | {place})
+            else:  # also a link that leads nowhere: a file that cannot be opened
+                self._add(prefix + entry.name, child)
 
     def _add(self, path: str, place: Path) -> None:
         if len(self.found) >= MAX_FILES:
@@ -203,10 +204,8 @@ def _entries(directory: Path) -> Iterator["os.DirEntry[str]"]:
 
 def _check_inside(place: Path, root: Path, *, opened: int | None = None) -> None:
     end = place if opened is None else Path(f"/proc/self/fd/{opened}")
-    try:
-        is_inside = end.resolve().is_relative_to(root.resolve())
-    except (RuntimeError, ValueError):  # a circle of links
-        is_inside = False
+    # Not Path.resolve(), which minds links in a circle; nothing can be opened there.
+    is_inside = Path(os.path.realpath(end)).is_relative_to(os.path.realpath(root))
     if not is_inside:
         raise PathError(f"'{place.relative_to(root)}' leads out of the model directory")
 

@@ -113,15 +113,19 @@ class MemoryFile:
         """Return a copy of all that it holds."""
         return bytes(self._memory())
 
-    def wipe(self) -> None:
-        """Overwrite it with zeros and close it. Whoever still maps it reads zeros."""
-        if self._descriptor >= 0 and self._mapping is not None:
+    def erase(self) -> None:
+        """Overwrite it with zeros. Whoever still maps it reads zeros."""
+        if self._mapping is not None:
             memory = memoryview(self._mapping)
             for begin, end in self._written():
                 for at in range(begin, end, len(_PIECE)):
                     length = min(len(_PIECE), end - at)
                     memory[at : at + length] = _PIECE[:length]
             memory.release()
+
+    def wipe(self) -> None:
+        """Overwrite it with zeros and close it."""
+        self.erase()
         self.close()
 
     def close(self) -> None:
@@ -153,7 +157,7 @@ class MemoryFile:
 
     def _memory(self) -> memoryview:
         self._opened()
-        return memoryview(b"") if self._mapping is None else memoryview(self._mapping)
+        return memoryview(bytearray()) if self._mapping is None else memoryview(self._mapping)
 
 
 def _libc() -> ctypes.CDLL:
