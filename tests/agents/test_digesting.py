@@ -77,7 +77,19 @@ def test_stops_between_two_pieces(tmp_path: Path) -> None:
 
 def tree(root: Path) -> Path:
     """Files whose order depends on what is compared, and names that need care."""
-    names = ["b", "a/b", "a.b", "a-b", "Z", ".hidden/x", "ä", "with space", "two\nlines", "back\\"]
+    names = [
+        "b",
+        "a/b",
+        "a.b",
+        "a-b",
+        "Z",
+        ".hidden/x",
+        "ä",
+        "with space",
+        "two\nlines",
+        "re\rturn",
+        "back\\",
+    ]
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
