@@ -1,4 +1,4 @@
-"""The owned scratch root: model directories that come with a request, not from a repository.
+"""The owned scratch root: what comes with a request or over the network, not from a disk.
 
 Each process has a folder of its own that nobody else may enter, and holds a lock in it for
 as long as it lives. What a process left behind that has died is removed at the next start.
@@ -70,6 +70,10 @@ class Scratch:
         """Return what the folder lies in; raise OSError where the system has no such place."""
         return Path(tempfile.gettempdir()) if self._parent is None else self._parent
 
+    def folder(self, prefix: str) -> Path:
+        """Make an empty folder that is removed with all the others, at the end. Raise OSError."""
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.open()))
+
     def build(self, files: Mapping[str, bytes]) -> Path:
         """Write a model directory of these files, by their paths in it, and return it.
 
@@ -93,12 +97,8 @@ class Scratch:
             raise InternalError(text) from error
         return directory
 
-    def directory(self) -> Path:
-        """Make an empty directory that nobody else may enter; raise OSError where that fails."""
-        return Path(tempfile.mkdtemp(prefix="agent-", dir=self.open()))
-
     def remove(self, directory: Path) -> None:
-        """Remove what `directory` returned, and wait for that; what cannot be is logged."""
+        """Remove what `folder` returned, and wait for that; what cannot be is logged."""
         if self._root is not None and directory.parent == self._root:
             _remove(directory)
 
