@@ -39,6 +39,8 @@ class Event(Enum):
     WARM = "warm"
     PROVE = "prove"
     SHOW = "show"
+    STAND_BY = "stand_by"
+    """Replaced, and kept warm for a while."""
     FAIL = "fail"
     DROP = "drop"
     """Given up before anything was built."""
@@ -77,9 +79,12 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
         (Phase.PROVING, Event.SHOW): Phase.READY,
         (Phase.PROVING, Event.FAIL): Phase.FAILED,
         (Phase.PROVING, Event.DISCARD): Phase.UNLOADING,
+        (Phase.READY, Event.STAND_BY): Phase.STANDBY,
         (Phase.READY, Event.ADJUST): Phase.READY,
         (Phase.READY, Event.KEEP): Phase.READY,
         (Phase.READY, Event.WITHDRAW): Phase.DRAINING,
+        (Phase.STANDBY, Event.SHOW): Phase.READY,
+        (Phase.STANDBY, Event.WITHDRAW): Phase.DRAINING,
         (Phase.DRAINING, Event.DRAINED): Phase.UNLOADING,
         (Phase.UNLOADING, Event.UNLOADED): Phase.UNLOADED,
         (Phase.FAILED, Event.DISMISS): Phase.UNLOADED,
@@ -110,6 +115,7 @@ _READINESS: Final[Mapping[Phase, Readiness]] = MappingProxyType(
         Phase.WARMING: Readiness.LOADING,
         Phase.PROVING: Readiness.LOADING,
         Phase.READY: Readiness.READY,
+        Phase.STANDBY: Readiness.UNLOADING,
         Phase.DRAINING: Readiness.UNLOADING,
         Phase.UNLOADING: Readiness.UNLOADING,
         Phase.UNLOADED: Readiness.UNAVAILABLE,

@@ -27,6 +27,8 @@ class Phase(Enum):
     """Golden requests run; then it waits for the other versions of the same load."""
     READY = "ready"
     """In the serving table."""
+    STANDBY = "standby"
+    """Out of the serving table and still loaded, so that a rollback is one step."""
     DRAINING = "draining"
     """Out of the serving table; the requests inside it finish."""
     UNLOADING = "unloading"

@@ -68,8 +68,14 @@ def test_what_serves_goes_on_to_until_it_drains() -> None:
     assert moves == {
         Event.ADJUST: Phase.READY,
         Event.KEEP: Phase.READY,
+        Event.STAND_BY: Phase.STANDBY,
         Event.WITHDRAW: Phase.DRAINING,
     }
+
+
+def test_what_stands_by_serves_again_or_drains() -> None:
+    from_standby = {event for phase, event in TRANSITIONS if phase is Phase.STANDBY}
+    assert from_standby == {Event.WITHDRAW, Event.SHOW}
 
 
 def test_every_phase_short_of_ready_can_fail_once_it_was_touched() -> None:
