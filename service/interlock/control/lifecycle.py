@@ -33,7 +33,6 @@ __all__ = [
 class Event(Enum):
     """What happens to a generation."""
 
-    STAGE = "stage"
     PREPARE = "prepare"
     LOAD = "load"
     WARM = "warm"
@@ -59,14 +58,9 @@ class Event(Enum):
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
     {
-        (Phase.NEW, Event.STAGE): Phase.STAGING,
         (Phase.NEW, Event.PREPARE): Phase.PREPARING,
         (Phase.NEW, Event.LOAD): Phase.LOADING,
         (Phase.NEW, Event.DROP): Phase.UNLOADED,
-        (Phase.STAGING, Event.PREPARE): Phase.PREPARING,
-        (Phase.STAGING, Event.LOAD): Phase.LOADING,
-        (Phase.STAGING, Event.FAIL): Phase.FAILED,
-        (Phase.STAGING, Event.DROP): Phase.UNLOADED,
         (Phase.PREPARING, Event.LOAD): Phase.LOADING,
         (Phase.PREPARING, Event.FAIL): Phase.FAILED,
         (Phase.PREPARING, Event.DROP): Phase.UNLOADED,
@@ -95,7 +89,6 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
 ON_THE_WAY: Final = frozenset(
     {
         Phase.NEW,
-        Phase.STAGING,
         Phase.PREPARING,
         Phase.LOADING,
         Phase.WARMING,
@@ -109,7 +102,7 @@ OVER: Final = frozenset({Phase.UNLOADED, Phase.FAILED})
 _READINESS: Final[Mapping[Phase, Readiness]] = MappingProxyType(
     {
         Phase.NEW: Readiness.UNKNOWN,
-        Phase.STAGING: Readiness.UNKNOWN,
+        Phase.STAGING: Readiness.UNAVAILABLE,
         Phase.PREPARING: Readiness.LOADING,
         Phase.LOADING: Readiness.LOADING,
         Phase.WARMING: Readiness.LOADING,

@@ -36,7 +36,6 @@ Actual = Mapping[GenerationKey, Phase]
 
 _BUILT = frozenset({Phase.PROVING, Phase.READY, Phase.STANDBY})
 _UNSHOWN = frozenset({Phase.PROVING, Phase.STANDBY})
-_UNTOUCHED = frozenset({Phase.NEW, Phase.STAGING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _leaving(
 def _has_others(aspired: Aspired, actual: Actual) -> bool:
     """Return whether something holds memory that nobody asks for."""
     return any(
-        phase not in OVER | _UNTOUCHED for key, phase in actual.items() if key not in aspired
+        phase not in OVER | {Phase.NEW} for key, phase in actual.items() if key not in aspired
     )
 
 
@@ -191,7 +190,7 @@ def _for_the_rest(key: GenerationKey, phase: Phase, *, last: bool) -> Iterator[A
         yield Discard(key, "no longer asked for")
     elif phase is Phase.FAILED and last:
         yield Dismiss(key, "no longer asked for")
-    elif phase in _UNTOUCHED:
+    elif phase is Phase.NEW:
         yield Drop(key, "no longer asked for")
-    if not last and (phase in OVER or phase in _UNTOUCHED):
+    if not last and (phase in OVER or phase is Phase.NEW):
         yield Forget(key, "a newer generation tells of this version")

@@ -16,7 +16,7 @@ class Phase(Enum):
     NEW = "new"
     """Aspired for the first time; nothing has been done for it."""
     STAGING = "staging"
-    """Seen in the repository, not yet complete enough to be touched."""
+    """Seen in the repository, not yet complete enough to be touched: not a generation yet."""
     PREPARING = "preparing"
     """Repository agents are at work on a private copy."""
     LOADING = "loading"
