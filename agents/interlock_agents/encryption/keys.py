@@ -78,6 +78,12 @@ class Key:
         line += b":" + _hexadecimal(_check(self.kind, self.id, self.material.content)) + b"\n"
         return line
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
     def wipe(self) -> None:
         self.material.wipe()
 
