@@ -148,8 +148,8 @@ class AgentModel(Protocol):
     def memory_file(self, size: int) -> MemoryFile:
         """Make a file of `size` bytes in memory, to be filled, sealed and published.
 
-        The server wipes and closes it once the load has ended, published or not. Raise
-        OSError where there is no memory.
+        The server wipes and closes it once the load has ended, published or not; one that
+        is made later, with the end of the call. Raise OSError where there is no memory.
         """
         ...
 
