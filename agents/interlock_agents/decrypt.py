@@ -158,11 +158,11 @@ def _refuses_clear(parameters: Mapping[str, str]) -> bool:
 
 def _files_to_load(model: AgentModel) -> Mapping[str, ModelFile]:
     """Return the files of the model but for those of versions that are not to be loaded."""
-    versions = {str(version) for version in model.versions}
+    wanted = {str(version) for version in model.versions}
     return {
         path: file
         for path, file in model.location.files().items()
-        if not _is_of_a_version(path) or path.partition("/")[0] in versions
+        if not wanted or not _is_of_a_version(path) or path.partition("/")[0] in wanted
     }
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
@@ -179,7 +180,7 @@ def test_whoever_has_the_key_cannot_shorten_a_file_by_its_header_alone() -> None
     shortened = forged(file, size=3 * CHUNK)[:-CLOSED]
 
     assert header_of(shortened).file_bytes == len(shortened)
-    with pytest.raises(EncryptionError, match="^chunk 1 of 3 is damaged"):
+    with pytest.raises(EncryptionError, match=r"^chunk 1 of 3 is damaged"):
         decrypted(shortened)
 
 
@@ -189,7 +190,7 @@ def test_whoever_has_the_key_cannot_shorten_a_file_by_its_header_alone() -> None
 def test_chunks_belong_to_what_their_header_says(changes: dict[str, object]) -> None:
     file = forged(encrypted(weights(CHUNK), chunk_bytes=CHUNK), **changes)
 
-    with pytest.raises(EncryptionError, match="^chunk 1 of 1 is damaged"):
+    with pytest.raises(EncryptionError, match=r"^chunk 1 of 1 is damaged"):
         decrypted(file, path=header_of(file).path)
 
 
@@ -208,7 +209,7 @@ def test_what_grows_after_it_was_measured_is_refused() -> None:
 
     with (
         EncryptedFile.open(stream, keys, path=PATH, file_bytes=len(file)) as opened,
-        pytest.raises(EncryptionError, match="^something follows its end$"),
+        pytest.raises(EncryptionError, match=r"^something follows its end$"),
     ):
         opened.read_into(memoryview(bytearray(opened.size)))
 
@@ -220,7 +221,7 @@ def test_what_shrinks_after_it_was_measured_is_refused() -> None:
         EncryptedFile.open(
             BytesIO(file[:-1]), KeysFake(MASTER), path=PATH, file_bytes=len(file)
         ) as opened,
-        pytest.raises(EncryptionError, match="^it is cut off within chunk 1 of 1$"),
+        pytest.raises(EncryptionError, match=r"^it is cut off within chunk 1 of 1$"),
     ):
         opened.read_into(memoryview(bytearray(opened.size)))
 
@@ -242,9 +243,7 @@ def test_a_damaged_chunk_leaves_nothing_of_itself() -> None:
     file[-1] ^= 1
     keys = KeysFake(MASTER)
 
-    with EncryptedFile.open(
-        BytesIO(bytes(file)), keys, path=PATH, file_bytes=len(file)
-    ) as opened:
+    with EncryptedFile.open(BytesIO(bytes(file)), keys, path=PATH, file_bytes=len(file)) as opened:
         memory = bytearray(opened.size)
         with pytest.raises(EncryptionError):
             opened.read_into(memoryview(memory))
@@ -267,9 +266,9 @@ def test_a_wrong_key_does_not_hide_a_right_one() -> None:
 def test_a_wrong_key_is_told_from_a_missing_one() -> None:
     file = encrypted(b"weights", MASTER, PAIR)
 
-    with pytest.raises(WrongKeyError, match="^key 'master' does not open it: .*no key 'pair'$"):
+    with pytest.raises(WrongKeyError, match=r"^key 'master' does not open it: .*no key 'pair'$"):
         decrypted(file, Key.new("master", KeyKind.AES256))
-    with pytest.raises(KeyUnavailableError, match="^no key 'master'; no key 'pair'$"):
+    with pytest.raises(KeyUnavailableError, match=r"^no key 'master'; no key 'pair'$"):
         decrypted(file, Key.new("other", KeyKind.AES256))
 
 
@@ -278,7 +277,7 @@ def test_no_recipient_can_be_taken_away_unseen() -> None:
     header = header_of(file)
     fewer = replace(header, recipients=header.recipients[:1])
 
-    with pytest.raises(EncryptionError, match="^its header is damaged$"):
+    with pytest.raises(EncryptionError, match=r"^its header is damaged$"):
         decrypted(fewer.encoded() + file[len(header.encoded()) :])
 
 
@@ -378,9 +377,8 @@ def test_a_stream_may_give_less_than_it_is_asked_for() -> None:
         def read(self, size: int | None = -1) -> bytes:
             return super().read(min(size or 0, 7) if size and size > 0 else size)
 
-        def readinto(self, memory: object) -> int:
-            view = memoryview(memory)  # type: ignore[call-overload]
-            return super().readinto(view[:7])
+        def readinto(self, memory: Any) -> int:
+            return super().readinto(memoryview(memory)[:7])
 
     file = encrypted(weights(2 * CHUNK + 1), chunk_bytes=CHUNK)
 

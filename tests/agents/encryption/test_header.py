@@ -103,7 +103,7 @@ def test_what_is_no_header_is_said_to_be_none(content: bytes, said: str) -> None
 
 @pytest.mark.parametrize("length", range(9, len(HEADER.encoded())))
 def test_a_header_that_ends_early_is_cut_off(length: int) -> None:
-    with pytest.raises(EncryptionError, match="^it is cut off within its header$"):
+    with pytest.raises(EncryptionError, match=r"^it is cut off within its header$"):
         read_header(BytesIO(HEADER.encoded()[:length]))
 
 

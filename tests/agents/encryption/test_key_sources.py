@@ -48,7 +48,7 @@ def test_a_key_is_found_in_a_directory(directory: Path) -> None:
 def test_a_directory_is_read_anew_each_time(directory: Path) -> None:
     keys = KeyDirectory(directory)
     later = Key.new("later", KeyKind.AES256)
-    with pytest.raises(KeyUnavailableError, match="^no key 'later' in key directory"):
+    with pytest.raises(KeyUnavailableError, match=r"^no key 'later' in key directory"):
         keys.find("later")
 
     write_key(directory, later)
@@ -105,23 +105,23 @@ def test_a_key_of_another_user_is_refused(directory: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(KeyUnavailableError, match="^cannot use key directory .*: No such file"):
+    with pytest.raises(KeyUnavailableError, match=r"^cannot use key directory .*: No such file"):
         KeyDirectory(tmp_path / "keys").find("master")
     (tmp_path / "file").write_text("")
-    with pytest.raises(KeyUnavailableError, match="is no directory$"):
+    with pytest.raises(KeyUnavailableError, match=r"is no directory$"):
         KeyDirectory(tmp_path / "file").find("master")
 
 
 @pytest.mark.parametrize("key_id", ["../master", "a/b", "", "."])
 def test_a_name_does_not_lead_out_of_the_directory(directory: Path, key_id: str) -> None:
-    with pytest.raises(KeyUnavailableError, match="is no name of a key"):
+    with pytest.raises(KeyUnavailableError, match=r"is no name of a key"):
         KeyDirectory(directory / "..data").find(key_id)
 
 
 def test_a_pipe_is_no_key(directory: Path) -> None:
     os.mkfifo(directory / "pipe.key", 0o600)
 
-    with pytest.raises(KeyUnavailableError, match="is no file$"):
+    with pytest.raises(KeyUnavailableError, match=r"is no file$"):
         KeyDirectory(directory).find("pipe")
 
 
@@ -152,7 +152,7 @@ def test_a_key_is_found_in_the_environment() -> None:
     keys = EnvironmentKeys("KEYS", {b"KEYS": bytes(PAIR.line() + MASTER.line())})
 
     assert same(keys.find("master"), MASTER)
-    with pytest.raises(KeyUnavailableError, match="^no key 'other' in environment variable KEYS$"):
+    with pytest.raises(KeyUnavailableError, match=r"^no key 'other' in environment variable KEYS$"):
         keys.find("other")
 
 
@@ -250,7 +250,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path,
     place = tmp_path / "pid"
     command = script(tmp_path, HANGING.format(place=str(place), then=then))
 
-    with pytest.raises(KeyUnavailableError, match="took longer than 2 s for key 'master'$"):
+    with pytest.raises(KeyUnavailableError, match=r"took longer than 2 s for key 'master'$"):
         KeyCommand(command, timeout_s=2).find("master")
 
     child = int(Path(f"{place}.done").read_text())
@@ -276,7 +276,9 @@ print({MASTER.line().decode()!r})
 
 
 def test_a_command_that_cannot_be_run() -> None:
-    with pytest.raises(KeyUnavailableError, match="^key command '/no/such' cannot be run: No such"):
+    with pytest.raises(
+        KeyUnavailableError, match=r"^key command '/no/such' cannot be run: No such"
+    ):
         KeyCommand("/no/such").find("master")
 
 
@@ -300,7 +302,7 @@ def test_a_ring_says_where_it_has_looked(directory: Path) -> None:
 
 
 def test_a_ring_without_sources_says_so() -> None:
-    with pytest.raises(KeyUnavailableError, match="^no key 'k': no source of keys is set$"):
+    with pytest.raises(KeyUnavailableError, match=r"^no key 'k': no source of keys is set$"):
         KeyRing([]).find("k")
 
 
@@ -325,5 +327,5 @@ def test_a_source_is_named_by_its_scheme(text: str, kind: type) -> None:
 
 @pytest.mark.parametrize("text", ["", "env:", "exec:", "exec: ", "exec:'", "file:k", "KEYS"])
 def test_what_is_no_source(text: str) -> None:
-    with pytest.raises(EncryptionError, match="is no source of keys|^key command: "):
+    with pytest.raises(EncryptionError, match=r"is no source of keys|^key command: "):
         source_of(text)

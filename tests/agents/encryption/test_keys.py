@@ -96,16 +96,18 @@ def test_the_public_half_is_that_of_the_private_one() -> None:
 
 
 def test_a_symmetric_key_has_no_public_half() -> None:
-    with pytest.raises(EncryptionError, match="^key 'master' is symmetric and has no public half"):
+    with pytest.raises(EncryptionError, match=r"^key 'master' is symmetric and has no public half"):
         MASTER.public()
 
 
-@pytest.mark.parametrize("key_id", ["", ".", "..", "../k", "a/b", "-k", "k k", "k" * 65, "ü", "k\n"])
+@pytest.mark.parametrize(
+    "key_id", ["", ".", "..", "../k", "a/b", "-k", "k k", "k" * 65, "ü", "k\n"]
+)
 def test_a_name_that_cannot_be(key_id: str) -> None:
-    with pytest.raises(EncryptionError, match="is no name of a key: up to 64 letters"):
+    with pytest.raises(EncryptionError, match=r"is no name of a key: up to 64 letters"):
         Key.new(key_id, KeyKind.AES256)
 
 
 def test_a_public_key_is_not_made_by_itself() -> None:
-    with pytest.raises(EncryptionError, match="^a public key comes from a private one$"):
+    with pytest.raises(EncryptionError, match=r"^a public key comes from a private one$"):
         Key.new("k", KeyKind.X25519_PUBLIC)

@@ -16,7 +16,7 @@ def test_a_secret_is_not_shown() -> None:
 
 
 def test_a_secret_is_not_pickled() -> None:
-    with pytest.raises(TypeError, match="^a secret is not written down$"):
+    with pytest.raises(TypeError, match=r"^a secret is not written down$"):
         pickle.dumps(Secret(bytearray(b"hunter2")))
 
 

@@ -79,7 +79,7 @@ def test_no_flipped_bit_of_a_wrapped_key_goes_unseen(key: Key) -> None:
 def test_another_key_of_the_name_does_not_fit(kind: KeyKind) -> None:
     recipient = wrap(Secret(bytearray(KEY_DATA)), Key.new("k", kind))
 
-    with pytest.raises(WrongKeyError, match="^key 'k' does not open it: it is not the key"):
+    with pytest.raises(WrongKeyError, match=r"^key 'k' does not open it: it is not the key"):
         unwrap(recipient, Key.new("k", kind))
 
 
