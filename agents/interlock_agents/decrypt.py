@@ -5,7 +5,6 @@ is. Who may read a model is decided by who has its key, and never by the model: 
 come from is the server's to say.
 """
 
-import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableEr
 from interlock_agents.encryption.header import MAGIC, is_encrypted
 from interlock_agents.encryption.key_sources import Keys, RememberedKeys
 from interlock_agents.encryption.names import MANIFEST, STANDS_FOR_ITSELF, SUFFIX, pairs
+from interlock_agents.locked_memory import LockedMemory
 
 _CLEAR_FILES: Final = "clear_files"
 _ALLOW: Final = "allow"
@@ -41,10 +41,13 @@ class Decryption:
     `warn` is told, once, that decrypted models may be swapped out.
     """
 
-    def __init__(self, keys: Keys, dumps: CoreDumps, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, keys: Keys, dumps: CoreDumps, warn: Callable[[str], None], locked: LockedMemory
+    ) -> None:
         self.keys = keys
         self.dumps = dumps
         self._warn = warn
+        self._locked = locked
         # Guards the flag.
         self._lock = threading.Lock()
         self._has_warned = False
@@ -53,24 +56,19 @@ class Decryption:
         """Return an agent for one model."""
         return DecryptAgent(self)
 
-    def lock(self, memory: MemoryFile) -> bool:
-        """Keep a file out of the swap space; say once where that cannot be."""
-        if memory.lock():
-            return True
+    def warn(self) -> None:
+        """Say, unless that was said, where memory cannot be locked as it should."""
+        text = self._locked.warning()
         with self._lock:
-            is_first, self._has_warned = not self._has_warned, True
-        if is_first:
-            self._warn(
-                "decrypted models may be swapped out: the limit of locked memory "
-                f"({limit_of_locked_memory()}) is too low; raise it (ulimit -l), or turn swap off"
-            )
-        return False
+            is_news = bool(text) and not self._has_warned
+            self._has_warned = self._has_warned or is_news
+        if is_news:
+            self._warn(text)
 
-
-def limit_of_locked_memory() -> str:
-    """Return how much memory this process may lock, for people to read."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    return "none" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB"
+    def lock(self, memory: MemoryFile) -> None:
+        """Keep a file out of the swap space, if that can be."""
+        if not memory.lock():
+            self.warn()
 
 
 class DecryptAgent(RepositoryAgent):
@@ -193,5 +191,5 @@ def _translated() -> Iterator[None]:
     except (EncryptionError, PathError) as error:
         raise AgentError(str(error)) from None
     except OSError as error:
-        place = f"'{error.filename}': " if error.filename else ""
-        raise AgentError(f"failed to read {place}{error.strerror}", Fault.INTERNAL) from error
+        what = f"read '{error.filename}'" if error.filename else "decrypt the model"
+        raise AgentError(f"failed to {what}: {error.strerror}", Fault.INTERNAL) from error

@@ -26,6 +26,7 @@ COMMAND_TIMEOUT_S: Final = 10.0
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_READ_OR_WRITE: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _ID: Final = "{id}"
 
 
@@ -59,8 +60,13 @@ class KeyDirectory:
             raise KeyUnavailableError(f"cannot read key '{path}': {error.strerror}") from None
 
     def find_public(self, key_id: str) -> Key:
-        """Return the key's public half, where that is all that is there; else the key."""
+        """Return the key's public half, where there is one apart; else the key.
+
+        The directory may be looked into then, but not changed by others.
+        """
         try:
+            if self._directory.stat().st_mode & _OTHERS_WRITE:
+                return self.find(key_id)
             return self._read(self._path(key_id, PUBLIC_SUFFIX), key_id, is_secret=False)
         except (OSError, KeyUnavailableError):
             return self.find(key_id)
@@ -243,6 +249,12 @@ class KeyRing:
         raise KeyUnavailableError(
             f"no key '{key_id}': {'; '.join(reasons) or 'no source of keys is set'}"
         )
+
+
+def ring_of(directory: Path | None, sources: Sequence[str]) -> KeyRing:
+    """Return a key directory and other sources, in this order. Raise EncryptionError."""
+    directories = [] if directory is None else [KeyDirectory(directory)]
+    return KeyRing([*directories, *map(source_of, sources)])
 
 
 class RememberedKeys:

@@ -12,9 +12,7 @@ from interlock_agents.encryption.header import KEY_ID
 from interlock_agents.encryption.key_sources import (
     PUBLIC_SUFFIX,
     KeyDirectory,
-    KeyRing,
     read_key_file,
-    source_of,
 )
 from interlock_agents.encryption.keys import Key, parse_keys
 
@@ -40,12 +38,6 @@ def add_key_sources(parser: argparse.ArgumentParser) -> None:
         help="env:VARIABLE that holds keys, or exec:COMMAND that prints one, its name being the "
         "last argument or {id}; may be repeated",
     )
-
-
-def key_ring(directory: Path | None, sources: Sequence[str]) -> KeyRing:
-    """Return all sources of keys, in this order. Raise EncryptionError for what is none."""
-    directories = [] if directory is None else [KeyDirectory(directory)]
-    return KeyRing([*directories, *map(source_of, sources)])
 
 
 def recipient_of(text: str, directory: Path | None) -> Key:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from interlock.cli.encrypted_model import ModelError, recipients_of, rewrap_model
-from interlock.cli.key_flags import add_key_directory, add_key_sources, key_ring, recipient_of
+from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import table, write, write_json
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
 from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableError
 from interlock_agents.encryption.header import KEY_ID
 from interlock_agents.encryption.key_files import write_new_key
-from interlock_agents.encryption.key_sources import PUBLIC_SUFFIX, KeyDirectory
+from interlock_agents.encryption.key_sources import PUBLIC_SUFFIX, KeyDirectory, ring_of
 from interlock_agents.encryption.keys import Key, KeyKind
 
 _DESCRIPTION: Final = """\
@@ -106,7 +106,7 @@ def _rotate(args: argparse.Namespace) -> int:
     old, new, *models = args.words
     if old == new:
         raise UsageError("rotate: both keys are the same")
-    ring = key_ring(args.key_directory, args.key_source)
+    ring = ring_of(args.key_directory, args.key_source)
     changed = {}
     with _new_recipient(new, old, args) as key:
         for model in models:
@@ -128,7 +128,7 @@ def _new_recipient(text: str, old: str, args: argparse.Namespace) -> Key:
         return recipient_of(text, args.key_directory)
     with suppress(KeyUnavailableError):
         return directory.find_public(text)
-    with key_ring(args.key_directory, args.key_source).find(old) as before:
+    with ring_of(args.key_directory, args.key_source).find(old) as before:
         key = Key.new(text, before.kind)
     write_new_key(args.key_directory, key)
     return key

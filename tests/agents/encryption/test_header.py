@@ -111,3 +111,12 @@ def test_an_encrypted_file_is_known_by_its_beginning() -> None:
     assert is_encrypted(HEADER.encoded())
     assert not is_encrypted(HEADER.encoded()[:7])
     assert not is_encrypted(b"ILK\r\n\x1a\n")
+
+
+@given(st.binary(max_size=300))
+def test_nothing_that_follows_the_magic_does_more_than_fail(content: bytes) -> None:
+    try:
+        header = read_header(BytesIO(HEADER.encoded()[:10] + content))
+    except EncryptionError:
+        return
+    assert header.encoded() == (HEADER.encoded()[:10] + content)[: len(header.encoded())]

@@ -15,6 +15,7 @@ from interlock_agents.encryption.key_sources import (
     KeyDirectory,
     KeyRing,
     RememberedKeys,
+    ring_of,
     source_of,
 )
 from interlock_agents.encryption.keys import Key, KeyKind
@@ -94,6 +95,23 @@ def test_a_directory_that_others_can_look_into_is_refused(directory: Path, mode:
     assert str(raised.value) == (
         f"key directory '{directory}' is open to others (mode {mode:04o}); chmod 700 '{directory}'"
     )
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_public_key_may_be_seen_by_others(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "pair.pub").write_bytes(PAIR.public().line())
+    tmp_path.chmod(mode)
+
+    assert same(KeyDirectory(tmp_path).find_public("pair"), PAIR.public())
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_public_key_may_not_be_changed_by_others(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "pair.pub").write_bytes(PAIR.public().line())
+    tmp_path.chmod(mode)
+
+    with pytest.raises(KeyUnavailableError, match=r"is open to others \(mode"):
+        KeyDirectory(tmp_path).find_public("pair")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -299,6 +317,14 @@ def test_a_ring_says_where_it_has_looked(directory: Path) -> None:
         f"no key 'other': no key 'other' in key directory '{directory}'; "
         "environment variable KEYS is not set"
     )
+
+
+def test_a_ring_is_made_from_what_flags_say(directory: Path) -> None:
+    ring = ring_of(directory, ["env:NO_SUCH_VARIABLE"])
+
+    assert same(ring.find("master"), MASTER)
+    with pytest.raises(KeyUnavailableError, match=r"environment variable NO_SUCH_VARIABLE is not"):
+        ring.find("other")
 
 
 def test_a_ring_without_sources_says_so() -> None:

@@ -10,6 +10,7 @@ from interlock.cli.clear_config import stub_of
 from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.decrypt import Decryption
 from interlock_agents.encryption.keys import Key, KeyKind
+from interlock_agents.locked_memory import LockedMemory
 from tests.support.agent_model import AgentModelFake
 from tests.support.command_line import CommandLine
 from tests.support.encryption import MASTER, PAIR, KeysFake, write_key
@@ -46,7 +47,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 def read(model: Path, *keys: Key) -> dict[str, str]:
     """Return what the decrypt agent makes of a model."""
-    shared = Decryption(KeysFake(*(keys or (PAIR,))), CoreDumps(), lambda _: None)
+    shared = Decryption(KeysFake(*(keys or (PAIR,))), CoreDumps(), lambda _: None, LockedMemory())
     with AgentModelFake(model) as held:
         files = held.load(shared.agent()).files()
         return {path: file.read().decode() for path, file in files.items()}
