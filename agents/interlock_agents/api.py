@@ -18,6 +18,7 @@ from interlock_agents.location import (
     ModelFile,
     PathError,
     below,
+    checked,
 )
 from interlock_agents.memory import MemoryFile
 
@@ -37,6 +38,7 @@ __all__ = [
     "PathError",
     "RepositoryAgent",
     "below",
+    "checked",
 ]
 
 

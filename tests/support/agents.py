@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from interlock.control.agent_chain import AgentChain, Link, Pool, Surroundings
 from interlock.control.agent_model import Found, Subject
 from interlock.control.agent_pool import CutOff, Ending
+from interlock.domain.errors import ServiceError
 from interlock.runtime.threads import spawn
 from interlock_agents.api import (
     Action,
@@ -199,3 +202,38 @@ def in_memory(model: AgentModel, **files: bytes) -> FilesLocation:
     return FilesLocation(
         {"config.pbtxt" if name == "config" else name: file for name, file in made.items()}
     )
+
+
+def on(action: Action, act: Act) -> Act:
+    """An agent that does something on one action, and agrees to the others."""
+    return lambda heard, model: heard is action and act(heard, model)
+
+
+def raising(error: BaseException) -> Act:
+    def act(action: Action, model: AgentModel) -> None:
+        raise error
+
+    return act
+
+
+def publishing(location: Location) -> Act:
+    return on(Action.LOAD, lambda _, model: model.publish(location))
+
+
+def live(stage: Stage) -> None:
+    """Go from the load to the end."""
+    chain = stage.chain
+    for move in (chain.load, chain.complete, chain.unload, chain.unloaded):
+        move()
+
+
+def refusal_of(stage: Stage) -> ServiceError:
+    with pytest.raises(ServiceError) as refused:
+        stage.chain.load()
+    return refused.value
+
+
+def fate_of(call: int, how: Ending) -> Callable[[], Ending]:
+    """The fate of the call with this number; all others return."""
+    calls = iter(range(1000))
+    return lambda: how if next(calls) == call else Ending.RETURNED

@@ -50,12 +50,15 @@ _OTHER_VERBS: Final = (
     ("serve", "run the server; may be left out in front of flags"),
     ("validate", "check a model repository without a server"),
     ("manifest", "write down what a model is made of, or compare it with that"),
+    ("agents", "list the repository agents and what they take"),
     ("encrypt", "let nobody read a model but who has its key"),
     ("keys", "make, list and rotate the keys of encrypted models"),
     ("version", "show the version"),
 )
 _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIENT_VERBS}
 _VERBS: Final = tuple(verb for verb, *_ in (*_OTHER_VERBS, *_CLIENT_VERBS))
+_LOCAL: Final = ("validate", "manifest", "agents", "encrypt", "keys")
+"""The verbs that need no server; a module of the same name has each."""
 _INTERRUPTED: Final = 130
 
 AddParser = Callable[[SubParsers], None]
@@ -147,8 +150,7 @@ def _version(words: Sequence[str]) -> int:
 
 
 def _local(verb: str, words: Sequence[str]) -> int:
-    """Run a verb that needs no server; the module of its name has it."""
-    arguments = _parse(importlib.import_module(f"interlock.cli.{verb}").add_parser, [verb, *words])
+        arguments = _parse(importlib.import_module(f"interlock.cli.{verb}").add_parser, [verb, *words])
     if isinstance(arguments, int):
         return arguments
     code: int = arguments.run(arguments)
@@ -161,7 +163,7 @@ _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "help": _help,
     "--version": _version,
     "version": _version,
-    **{verb: partial(_local, verb) for verb in ("validate", "manifest", "encrypt", "keys")},
+    **{verb: partial(_local, verb) for verb in _LOCAL},
 }
 
 
