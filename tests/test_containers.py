@@ -150,6 +150,8 @@ def test_the_composed_container_is_healthy_beside_a_broken_model(
     )
     with server:
         health = image.health(server.address)
+        shutil.copytree(models / "digits" / "1", models / "digits" / "2")
+        server.wait_for_log('"model": ?"digits", ?"version": ?2,.*"to": ?"ready"')
         code = server.terminate()
 
     assert (health, code) == (0, 0)

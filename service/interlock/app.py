@@ -34,6 +34,7 @@ from interlock.frontend.rpc import Guard
 from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
+from interlock.repository.cloud.store import MissingPackageError
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.garbage import spare_what_stays
@@ -140,7 +141,12 @@ class Server:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable(namespacing=settings.repository.namespacing)
-        self._control = ControlPlane(settings, self._table)
+        try:
+            self._control = ControlPlane(settings, self._table)
+        except MissingPackageError as error:
+            raise StartError(str(error)) from error
+        except OSError as error:
+            raise _scratch_error(error) from error
         self._manager = self._control.manager
         self._life = ServerLife(
             self._manager,
@@ -197,7 +203,7 @@ class Server:
         try:
             self._control.open()
         except OSError as error:
-            raise StartError(f"--scratch-directory cannot be used: {error}") from error
+            raise _scratch_error(error) from error
         try:
             port = self._grpc.bind()
         except BindError as error:
@@ -299,6 +305,10 @@ class Server:
         sys.stderr.flush()
         # Threads that hang in a model would keep the interpreter from ending.
         os._exit(_FAILED)
+
+
+def _scratch_error(error: OSError) -> StartError:
+    return StartError(f"--scratch-directory cannot be used: {error}")
 
 
 def delay_of(settings: Settings) -> Callable[[], None] | None:

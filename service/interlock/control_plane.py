@@ -5,9 +5,12 @@ The composition root's own part: `app` starts and stops what is made here.
 
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from interlock.backends.catalog import LOAD_COPIES, built_in
+from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
@@ -16,15 +19,19 @@ from interlock.control.fitting import PATIENCE_S, FittingLoader, Reservations
 from interlock.control.inbox import Inbox
 from interlock.control.index import StagingBoard
 from interlock.control.inspection import Inspection
-from interlock.control.listing import RepositoryListing
+from interlock.control.listing import MIN_AGE_S, Remote, RepositoryListing
 from interlock.control.load_watch import LoadWatch
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
-from interlock.control.polling import DiskRepository
+from interlock.control.polling import DiskRepository, Repository
 from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.workers import Workers
 from interlock.domain.ids import GenerationKey
+from interlock.repository.cloud.follower import CloudScanner, Follower
+from interlock.repository.cloud.root import CloudRoot
+from interlock.repository.cloud.roots import open_roots
+from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from interlock.repository.stager import Stager
@@ -43,29 +50,30 @@ _PATIENCE: Final = 2.0
 
 
 class ControlPlane:
-    """The manager and all that belongs to it, for one server."""
+    """The manager and all that belongs to it, for one server.
+
+    Raise OSError where object stores cannot be mirrored in the scratch directory, and
+    MissingPackageError where what speaks to them is not installed.
+    """
 
     def __init__(self, settings: Settings, table: ServingTable) -> None:
         self._settings = settings.repository
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
+        self._closing = threading.Event()
+        self._cloud = self._open_cloud()
+        self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
         self.listing = RepositoryListing(
-            self._settings.roots,
+            self._roots,
             clock=monotonic,
+            remote={root.directory: self._remote(root) for root in self._cloud},
             namespacing=self._settings.namespacing,
             once=self._settings.control_mode is ControlMode.NONE,
         )
-        self._repository = DiskRepository(
-            self._settings.roots,
-            config_name=self._settings.config_name,
-            auto_complete=not self._settings.disable_auto_complete,
-            version_fallback=self._settings.version_fallback,
-            scratch=self._scratch,
-            namespacing=self._settings.namespacing,
-        )
+        self._disk = self._build_disk()
+        self._repository = self._build_repository()
         self._reservations = reservations_for(self._settings)
-        self._closing = threading.Event()
         polls = self._settings.control_mode is ControlMode.POLL
         loader = self._build_loader(settings)
         self._digesting = None if polls else self._digest(loader)
@@ -75,10 +83,12 @@ class ControlPlane:
         if polls:
             self._watching = Watching(
                 self._settings,
-                self._repository,
-                self.manager.first_loads,
-                self._inbox,
-                self._staging,
+                roots=self._roots,
+                cloud=self._cloud,
+                repository=self._repository,
+                first_loads=self.manager.first_loads,
+                inbox=self._inbox,
+                board=self._staging,
             )
         self.inspection = self._build_inspection()
 
@@ -99,6 +109,8 @@ class ControlPlane:
     def stop(self) -> None:
         """Start nothing more."""
         self._closing.set()
+        for root in self._cloud:
+            root.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -109,6 +121,51 @@ class ControlPlane:
         """End, once everything is unloaded."""
         self.manager.close()
         self._scratch.close()
+
+    def _open_cloud(self) -> tuple[CloudRoot, ...]:
+        if self._settings.cloud.locations:
+            self._scratch.sweep()  # what is swept makes room
+        return open_roots(
+            self._settings.cloud,
+            self._scratch,
+            clock=monotonic,
+            settle_s=self._settings.settle_s,
+            is_used=self._is_used,
+        )
+
+    def _is_used(self, model: str) -> bool:
+        names = [model]
+        if self._settings.namespacing:
+            names += [qualified(one, model) for one in namespaces_of(self._roots).values()]
+        views = (self.manager.view(name) for name in names)
+        return any(view is not None and view.is_alive for view in views)
+
+    def _remote(self, root: CloudRoot) -> Remote:
+        return Remote(root.url, root.names, max(MIN_AGE_S, self._settings.poll_s))
+
+    def _build_disk(self) -> DiskRepository:
+        settings = self._settings
+        return DiskRepository(
+            self._roots,
+            config_name=settings.config_name,
+            auto_complete=not settings.disable_auto_complete,
+            version_fallback=settings.version_fallback,
+            scratch=self._scratch,
+            namespacing=settings.namespacing,
+        )
+
+    def _build_repository(self) -> Repository:
+        settings = self._settings
+        if not self._cloud or settings.control_mode is ControlMode.POLL:
+            return self._disk
+        return CloudRepository(
+            self._disk,
+            self._cloud,
+            patience_s=_PATIENCE * settings.settle_s,
+            clock=monotonic,
+            pause=self._closing.wait,
+            namespacing=settings.namespacing,
+        )
 
     @property
     def lost_threads(self) -> int:
@@ -164,7 +221,10 @@ class ControlPlane:
             names=self.listing,
             staging=self._staging,
             settle=FirstLook(
-                scanner=Scanner(self._settings.roots, namespacing=self._settings.namespacing),
+                scanner=WithoutMirrors(
+                    Scanner(self._roots, namespacing=self._settings.namespacing),
+                    frozenset(root.directory for root in self._cloud),
+                ),
                 stager=stager_for(self._settings),
                 patience_s=_PATIENCE * self._settings.settle_s,
                 clock=monotonic,
@@ -176,7 +236,7 @@ class ControlPlane:
         repository = self._settings
         return Inspection(
             self.manager,
-            read_model=self._repository.read,
+            read_model=self._disk.read,
             poll=self.manager.peek,
             clock=monotonic,
             digest_of=self._digest_of,
@@ -195,7 +255,10 @@ class Watching:
     def __init__(
         self,
         settings: RepositorySettings,
-        repository: DiskRepository,
+        *,
+        roots: Sequence[Path],
+        cloud: Sequence[CloudRoot],
+        repository: Repository,
         first_loads: FirstLoads,
         inbox: Inbox[Message],
         board: StagingBoard,
@@ -203,14 +266,26 @@ class Watching:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
         verifying = Workers("verifying", 1)
+        patience_s = _PATIENCE * settle_s
+        self._followers = [
+            Follower(
+                root,
+                interval_s=settings.poll_s,
+                patience_s=patience_s,
+                clock=monotonic,
+                hint=lambda: self._poller.hint(),  # noqa: PLW0108 - it is made below
+            )
+            for root in cloud
+        ]
+        scanner = Scanner(roots, namespacing=settings.namespacing)
         self._poller = Poller(
-            scanner=Scanner(settings.roots, namespacing=settings.namespacing),
+            scanner=CloudScanner(scanner, self._followers) if cloud else scanner,
             stager=stager_for(settings),
             repository=repository,
             hand_over=inbox.put,
             first_loads=first_loads,
             board=board,
-            pace=Pace(settings.poll_s, patience_s=_PATIENCE * settle_s),
+            pace=Pace(settings.poll_s, patience_s=patience_s),
             clock=monotonic,
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
             urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
@@ -226,12 +301,16 @@ class Watching:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
+        for follower in self._followers:
+            follower.start(on_death)
         self._watcher.start()
         self._poller.start(on_death)
 
     def close(self) -> None:
         """Ask for nothing more. The watcher holds nothing, and ends with the process."""
         self._poller.close()
+        for follower in self._followers:
+            follower.close()
 
     def _rearm(self) -> None:
         self._watcher.rearm()

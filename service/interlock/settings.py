@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from interlock import __version__
+from interlock.domain.cloud_location import CloudLocation
 
 
 class SettingsError(ValueError):
@@ -199,10 +200,26 @@ MIN_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class CloudSettings:
+    """Model repositories in object stores."""
+
+    locations: tuple[CloudLocation, ...] = ()
+    cache_bytes: int = 0
+    """How much their copies on this machine may take; 0: what is free on the disk."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables that say how to get at the stores, credentials among them."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, cloud_cache_bytes=self.cache_bytes)
+        object.__setattr__(self, "environment", MappingProxyType(dict(self.environment)))
+
+
+@dataclass(frozen=True, slots=True)
 class RepositorySettings:
     """Where models come from, and which of them."""
 
     roots: tuple[Path, ...]
+    cloud: CloudSettings = field(default_factory=CloudSettings)
     control_mode: ControlMode = ControlMode.NONE
     poll_s: float = 15.0
     """How often to scan where no file event asks for it; POLL only."""
@@ -232,7 +249,7 @@ class RepositorySettings:
     """Where files that come with a load are kept; the system's temporary folder by default."""
 
     def __post_init__(self) -> None:
-        if not self.roots:
+        if not self.roots and not self.cloud.locations:
             raise SettingsError("--model-repository is required")
         _at_least(1, model_load_thread_count=self.load_thread_count)
         _at_least(0, default_max_batch_size=self.default_max_batch_size)

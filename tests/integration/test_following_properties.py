@@ -209,5 +209,5 @@ def _write(directory: Path, text: str, second: str | None = None) -> None:
     (directory / FILES[1]).write_text(text if second is None else second)
 
 
-Following.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+Following.TestCase.settings = settings(max_examples=120, stateful_step_count=60)
 TestFollowing = Following.TestCase

@@ -38,6 +38,7 @@ from interlock.frontend.server import GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.pb import model_config_pb2
 from interlock.runtime.clock import Clock, monotonic
+from interlock.scheduling.base import BatchRunner, TakeOver
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry, ServingTable
 from interlock.settings import GrpcSettings, LogSettings
@@ -174,6 +175,11 @@ class IdleScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError(f"nothing runs here, not even {request.id}")
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 

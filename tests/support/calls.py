@@ -1,6 +1,6 @@
 """A call without a network, an intake without models, and a version without a backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -12,6 +12,7 @@ from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.frontend.intake import Exchange
 from interlock.frontend.transport import Metadata
+from interlock.scheduling.base import BatchRunner, TakeOver
 from interlock.serving.served_model import ServedModel
 from interlock.telemetry.statistics import VersionStatistics
 
@@ -87,6 +88,11 @@ class NoScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError(f"nothing runs here, not even {request.id}")
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 

@@ -104,6 +104,8 @@ def carried(
             with grpc.insecure_channel(
                 f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
             ) as channel:
+                # So that a short deadline is that of the call alone.
+                grpc.channel_ready_future(channel).result(TIMEOUT_S)
                 yield channel, server
         finally:
             transport.stop_taking()

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from interlock.backends.instance_group import NO_INSTANCES
 from interlock.control.inbox import Inbox
 from interlock.control.index import Listing, StagingBoard
 from interlock.control.lifecycle import Event
@@ -19,6 +20,8 @@ from interlock.control.reports import (
     LoadFailed,
     Progress,
     Unloaded,
+    UpdateFailed,
+    UpdatePrepared,
 )
 from interlock.control.wishes import Candidate, LoadWish, Polled, RetryWish, UnloadWish
 from interlock.domain.config import ModelConfig
@@ -27,6 +30,8 @@ from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.snapshot import RepositorySnapshot
+from interlock.scheduling.base import BatchRunner, TakeOver
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
@@ -44,6 +49,11 @@ class IdleScheduler:
 
     pending = 0
 
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is to be changed here")
+
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError("nothing is to be run here")
 
@@ -51,9 +61,24 @@ class IdleScheduler:
         return
 
 
-def served(of: GenerationKey) -> ServedModel:
-    config = ModelConfig(of.model)
+def served(of: GenerationKey, config: ModelConfig | None = None) -> ServedModel:
+    config = config or ModelConfig(of.model)
     return ServedModel(of, config, RequestRules.of(config), IdleScheduler(), VersionStatistics())
+
+
+def _nothing() -> None:
+    """Nothing takes over, and nothing is given up."""
+
+
+def update_of(served: ServedModel, job: LoadJob) -> InstanceUpdate:
+    """An update of a version to a job's configuration; no instance is built for it."""
+    return InstanceUpdate(
+        job=job,
+        served=replace(served, config=job.config),
+        before=NO_INSTANCES,
+        after=NO_INSTANCES,
+        take_over=TakeOver(apply=_nothing, discard=_nothing),
+    )
 
 
 def polled(*candidates: tuple[int, str], model: str = MODEL) -> Polled:
@@ -155,6 +180,17 @@ class FakeExecutor:
     draining: dict[GenerationKey, ServedModel] = field(default_factory=dict)
     unloading: dict[GenerationKey, ServedModel] = field(default_factory=dict)
     dropped: int = 0
+    adjusting: list[tuple[LoadJob, ServedModel]] = field(default_factory=list)
+    cleared: list[InstanceUpdate] = field(default_factory=list)
+
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        # A version keeps serving while its instances are changed.
+        assert any(served in entry.ready.values() for entry in self.table.entries.values())
+        self.adjusting.append((job, served))
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        assert update not in self.cleared
+        self.cleared.append(update)
 
     def load(self, job: LoadJob) -> None:
         assert job.key not in self.loading
@@ -254,8 +290,8 @@ class World:
     def loads(self, *keys: GenerationKey) -> None:
         """Report that these were built, and step."""
         for loaded in keys:
-            del self.executor.loading[loaded]
-            self.inbox.put(Loaded(loaded, served(loaded)))
+            job = self.executor.loading.pop(loaded)
+            self.inbox.put(Loaded(loaded, served(loaded, job.config)))
         self.manager.step()
 
     def fails(self, failed: GenerationKey, error: ServiceError | None = None) -> None:
@@ -278,6 +314,23 @@ class World:
         del self.executor.unloading[unloaded]
         self.inbox.put(Unloaded(unloaded))
         self.manager.step()
+
+    def prepares(self, *, error: ServiceError | None = None) -> InstanceUpdate | None:
+        """Report how the change in place that began first has ended, and step."""
+        job, version = self.executor.adjusting.pop(0)
+        update = None if error else update_of(version, job)
+        self.inbox.put(
+            UpdatePrepared(job, update) if update else UpdateFailed(job, error or InternalError(""))
+        )
+        self.manager.step()
+        return update
+
+    def wish_for(self, found: Polled, *, alone: bool = False) -> "Future[None]":
+        """Wish for what was polled and step."""
+        wish = LoadWish(found, alone=alone)
+        self.inbox.put(wish)
+        self.manager.step()
+        return wish.outcome
 
     def serve(self, *candidates: tuple[int, str], model: str = MODEL) -> None:
         """Wish for these versions and let all of them load."""
@@ -309,6 +362,7 @@ class FakeLoader:
     gates: dict[str, threading.Event] = field(default_factory=dict)
     begun: dict[str, threading.Event] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closed_updates: list[InstanceUpdate] = field(default_factory=list)
 
     def hold(self, model: str = MODEL) -> None:
         """Let loads of this model wait until `let_go`."""
@@ -330,6 +384,16 @@ class FakeLoader:
             self.alive.add(job.key)
             self.loaded.append(job.key)
         return served(job.key)
+
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        if error := self.failing.get(job.key.version):
+            raise error
+        return update_of(served, job)
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        self.closed_updates.append(update)
 
     def unload(self, served: ServedModel) -> None:
         with self.lock:

@@ -17,17 +17,25 @@ from interlock.control.manager import Manager, Message
 from interlock.control.modes import PollMode
 from interlock.control.poller import Pace, Poller
 from interlock.control.polling import DiskRepository
-from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
+from interlock.control.reports import (
+    Drained,
+    Loaded,
+    LoadFailed,
+    Unloaded,
+    UpdateFailed,
+    UpdatePrepared,
+)
 from interlock.control.verifying import VerifyingLoader
 from interlock.domain.errors import InvalidRequestError, ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.repository.scan import Scanner
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ServingTable
-from tests.support.control import HandClock, served
+from tests.support.control import HandClock, served, update_of
 
 MODEL = "followed"
 GOOD = "good"
@@ -59,6 +67,14 @@ class ReadingLoader:
 
     def unload(self, served: ServedModel) -> None:
         del self.contents[served.key]
+
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        return update_of(served, job)
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        """Nothing was built for it."""
 
 
 def _read(path: Path) -> str:
@@ -93,6 +109,17 @@ class HandExecutor:
     def discard(self, key: GenerationKey, served: ServedModel) -> None:
         assert key == served.key
         self.unloads.append(served)
+
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        """At once: it takes no time here."""
+        try:
+            update = self._loader.prepare_update(served, job, lambda _: None)
+            self._report(UpdatePrepared(job, update))
+        except ServiceError as error:
+            self._report(UpdateFailed(job, error))
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        self._loader.close_update(update)
 
     def drop_waiting(self) -> None:
         raise AssertionError("nothing stops the manager here")

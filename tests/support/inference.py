@@ -10,6 +10,7 @@ from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.domain.tensor import InputTensor, RequestedOutput
+from interlock.scheduling.base import BatchRunner, TakeOver
 from interlock.serving.served_model import ServedModel
 from interlock.telemetry.statistics import VersionStatistics
 
@@ -21,6 +22,11 @@ class NeverRuns:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError("nothing is to be scheduled here")
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 

@@ -1,5 +1,6 @@
 """Write model repositories for tests: folders, configurations, model files."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Repository:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._numbers = itertools.count(1)
 
     def add(
         self,
@@ -35,24 +37,41 @@ class Repository:
         versions: Iterable[int] = (1,),
         files: Mapping[str, bytes] | None = None,
     ) -> Path:
-        """Write a model folder; `files` are relative to it. A second call overwrites."""
+        """Write a model folder; `files` are relative to it. A second call overwrites.
+
+        The first call puts it there in one step: whoever follows the repository never sees a
+        half of it, however long the writing takes.
+        """
         folder = self.root / model
+        draft = folder if folder.exists() else self._draft(model)
         for version in versions:
-            (folder / str(version)).mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
-        (folder / "config.pbtxt").write_text(config)
+            (draft / str(version)).mkdir(parents=True, exist_ok=True)
+        draft.mkdir(parents=True, exist_ok=True)
+        (draft / "config.pbtxt").write_text(config)
         for name, content in (files or {}).items():
-            self.replace(model, name, content)
+            self._put(draft / name, content)
+        if draft != folder:
+            draft.rename(folder)
         return folder
 
     def replace(self, model: str, file: str, content: bytes) -> None:
         """Put a file there in one step."""
-        path = self.root / model / file
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._put(self.root / model / file, content)
+
+    def _put(self, path: Path, content: bytes) -> None:
         # Beside the model's folder: nothing half-written is ever part of the model.
-        draft = self.root / f".{model}-{path.name}.draft"
-        draft.write_bytes(content)
-        draft.rename(path)
+        draft = self._draft(path.name)
+        if path.parent.exists():
+            draft.write_bytes(content)
+            draft.rename(path)
+        else:
+            draft.mkdir(parents=True)
+            (draft / path.name).write_bytes(content)
+            path.parent.parent.mkdir(parents=True, exist_ok=True)
+            draft.rename(path.parent)
+
+    def _draft(self, name: str) -> Path:
+        return self.root / f".{name}-{next(self._numbers)}.draft"
 
     def identity(
         self,

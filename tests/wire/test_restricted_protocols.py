@@ -6,9 +6,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
+from interlock.pb import control_pb2
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcessError
 from tests.support.wire import (
@@ -135,6 +137,22 @@ def test_with_the_header_the_rpc_passes_the_gate(stranger: Client, method: str) 
         assert refusal.code == "UNIMPLEMENTED"
     else:
         stranger.call(method, request, metadata=[header(group)])
+
+
+@pytest.mark.parametrize(
+    "method",
+    list(control_pb2.DESCRIPTOR.services_by_name["Control"].methods),
+    ids=lambda one: one.name,
+)
+def test_the_control_service_belongs_to_the_model_repository(
+    stranger: Client, method: MethodDescriptor
+) -> None:
+    path = f"/{method.containing_service.full_name}/{method.name}"
+
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stranger.channel.unary_stream(path)(b"", timeout=TIMEOUT_S))
+
+    assert Refusal(caught.value.code().name, caught.value.details()) == restricted(CONTROL)
 
 
 def test_a_restricted_stream_ends_before_its_first_message(stranger: Client) -> None:

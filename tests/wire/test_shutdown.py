@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
+from interlock.pb import control_pb2
 from tests.support.models import Repository
 from tests.support.server_process import STARTED, ServerProcess, command
 from tests.support.wire import (
@@ -68,14 +69,21 @@ def ask(client: Client) -> Refusal | None:
     return None
 
 
-def let_arrive(client: Client) -> None:
-    """Wait until the server has taken in what was sent before on the same connection.
+def inside(client: Client, model: str) -> int:
+    """How many requests of a model the server has taken in and not answered yet."""
+    describe = client.channel.unary_unary(
+        "/interlock.v1.Control/Describe",
+        control_pb2.DescribeRequest.SerializeToString,
+        control_pb2.DescribeResponse.FromString,
+    )
+    request = control_pb2.DescribeRequest(model=model)
+    answer: Message = describe(request, metadata=client.metadata, timeout=TIMEOUT_S)
+    return sum(one.leases for version in answer.versions for one in version.generations)
 
-    One answer says that the calls have come; grpcio's own handlers read each of them in a
-    thread of its own, which a few more give the time for.
-    """
-    for _ in range(10):
-        assert ask(client) is None
+
+def let_arrive(client: Client, number: int = 1) -> None:
+    """Wait until the server has taken in so many requests that are slow."""
+    eventually(lambda: inside(client, "slow") == number)
 
 
 def watch(client: Client) -> Message:
@@ -94,7 +102,8 @@ def test_what_was_accepted_finishes_and_what_comes_late_is_refused(
             assert number_in(stream.next().infer_response) == 1
         calls = [client.start(request("slow", 2)) for _ in range(2)]
         busy.send(request("slow", 3), request("fast", 4))
-        let_arrive(client)
+        let_arrive(client, 3)
+        eventually(lambda: client.statistics("fast").inference_count == 3)
 
         process.send_signal(number)
         eventually(lambda: ask(client) == unavailable(DRAINING))
@@ -132,7 +141,8 @@ def test_health_says_that_it_is_over(tmp_path: Path) -> None:
 
 
 def test_a_server_with_nothing_to_do_stops_at_once(tmp_path: Path) -> None:
-    with running(tmp_path) as (process, client):
+    budget_s = 30
+    with running(tmp_path, f"--exit-timeout-secs={budget_s}") as (process, client):
         watchers = [watch(client) for _ in range(3)]
         streams = [client.stream() for _ in range(3)]
         for stream in streams:
@@ -143,19 +153,21 @@ def test_a_server_with_nothing_to_do_stops_at_once(tmp_path: Path) -> None:
 
         assert process.terminate() == 0
 
-        assert time.monotonic() - began < 5
+        # Waiting for them to end by themselves would take most of it.
+        assert time.monotonic() - began < budget_s / 2
         assert [stream.end() for stream in streams] == [unavailable(DRAINING)] * 3
 
 
 def test_a_request_past_the_budget_costs_the_exit_code(tmp_path: Path) -> None:
-    with running(tmp_path, "--exit-timeout-secs=1", slow_s=20) as (process, client):
+    slow_s = 20
+    with running(tmp_path, "--exit-timeout-secs=1", slow_s=slow_s) as (process, client):
         call = client.start(request("slow", 1))
         let_arrive(client)
         began = time.monotonic()
 
         assert process.terminate() == 1
 
-        assert 0.9 < time.monotonic() - began < 6
+        assert 0.9 < time.monotonic() - began < slow_s
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert "Exit timeout expired. Exiting immediately." in process.log
 
@@ -181,22 +193,21 @@ def without_a_message(client: Client, method: str) -> Iterator[grpc.Future]:
 def test_a_call_that_never_sends_its_message_does_not_cost_the_exit_code(
     tmp_path: Path, method: str
 ) -> None:
-    """What is left to such calls leaves time enough to unload."""
+    """What is left to such calls leaves time enough to unload: a quarter of what there is."""
     with (
-        running(tmp_path, "--exit-timeout-secs=4") as (process, client),
+        running(tmp_path, "--exit-timeout-secs=8") as (process, client),
         without_a_message(client, method) as call,
     ):
-        let_arrive(client)
-        began = time.monotonic()
+        assert ask(client) is None  # which has come after it on the same connection
 
-        assert process.terminate() == 0
+        assert process.terminate() == 0, process.log
 
-        assert time.monotonic() - began < 4
         assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_client_that_goes_on_sending_does_not_hold_it_up(tmp_path: Path) -> None:
-    with running(tmp_path, "--exit-timeout-secs=20") as (process, client):
+    budget_s = 30
+    with running(tmp_path, f"--exit-timeout-secs={budget_s}") as (process, client):
         over = threading.Event()
 
         def without_end() -> Iterator[Message]:
@@ -213,7 +224,7 @@ def test_a_client_that_goes_on_sending_does_not_hold_it_up(tmp_path: Path) -> No
         over.set()
 
         assert process.wait_for_exit() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < budget_s / 2
         assert ended.value.details() == DRAINING
 
 
@@ -246,7 +257,7 @@ def test_further_signals_change_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
 
         assert number_in(call.result()) == 7
-        assert process.wait_for_exit(within_s=10) == 0
+        assert process.wait_for_exit() == 0
 
 
 def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> None:
@@ -276,7 +287,7 @@ def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> No
 def test_requests_that_wait_for_an_instance_are_finished_too(tmp_path: Path) -> None:
     with running(tmp_path, slow_s=0.2) as (process, client):
         calls = [client.start(request("slow", index)) for index in range(20)]
-        let_arrive(client)
+        eventually(lambda: sum(call.done() for call in calls) + inside(client, "slow") == 20)
 
         process.send_signal(signal.SIGTERM)
 

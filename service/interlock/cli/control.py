@@ -119,7 +119,8 @@ def _describe(arguments: argparse.Namespace, client: Client) -> int:
     for name, value in facts:
         write(f"{name}: {value}")
     write("")
-    head = ("VERSION", "ON DISK", "SELECTED", "PHASE", "GENERATION", "SINCE", "REQUESTS", "REASON")
+    known = ("PHASE", "GENERATION", "SINCE", "INSTANCES", "REQUESTS", "REASON")
+    head = ("VERSION", "ON DISK", "SELECTED", *known)
     write(table(head, (row for version in description.versions for row in _version_rows(version))))
     for line in (line for version in description.versions for line in _remarks(version)):
         write(line)
@@ -142,7 +143,7 @@ def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
     facts = (version.version, _yes_no(version.on_disk), _yes_no(version.selected))
     if not version.generations:
         phase = "staging" if version.staging else "-"
-        yield (*facts, phase, "-", "-", "-", one_line(version.why_not_ready))
+        yield (*facts, phase, "-", "-", "-", "-", one_line(version.why_not_ready))
     newest = version.generations[-1] if version.generations else None
     for generation in version.generations:
         state = generation.state
@@ -152,6 +153,7 @@ def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:
             state.phase,
             str(state.generation),
             state.since or "-",
+            str(generation.instances or "-"),
             str(generation.leases),
             one_line(reason or state.reason),
         )

@@ -90,8 +90,14 @@ _LOGS: Final = LogSettings()
 _SERVER: Final = Settings(repository=_REPOSITORY)
 
 MODEL_REPOSITORY: Final = Flag(
-    "model-repository", Group.MODELS, read.path, None, "PATH",
-    "a folder of models; may be repeated", many=True, commas=True,
+    "model-repository", Group.MODELS, read.repository, None, "PATH",
+    "a folder of models, or one in an object store: s3://BUCKET/PATH, gs://BUCKET/PATH,"
+    " as://ACCOUNT/CONTAINER/PATH; may be repeated", many=True, commas=True,
+)  # fmt: skip
+CLOUD_CACHE_BYTES: Final = _number(
+    "cloud-cache-bytes", Group.MODELS, _REPOSITORY.cloud.cache_bytes,
+    "how much the copies of models in object stores may take in the scratch directory; 0: what"
+    " is free there",
 )  # fmt: skip
 MODEL_CONTROL_MODE: Final = Flag(
     "model-control-mode", Group.MODELS, read.control_mode, _REPOSITORY.control_mode,
@@ -291,6 +297,7 @@ ACCESS_LOG: Final = Flag(
 
 FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_REPOSITORY,
+    CLOUD_CACHE_BYTES,
     MODEL_CONTROL_MODE,
     REPOSITORY_POLL_SECS,
     REPOSITORY_SETTLE_SECS,
@@ -353,7 +360,7 @@ def _grpc_allowed(text: str) -> bool:
 
 # Hidden from `--help`: what old scripts still pass.
 MODEL_STORE: Final = Flag(
-    "model-store", Group.MODELS, read.path, None, "PATH", "", many=True, commas=True
+    "model-store", Group.MODELS, read.repository, None, "PATH", "", many=True, commas=True
 )
 STRICT_MODEL_CONFIG: Final = Flag(
     "strict-model-config", Group.MODELS, read.boolean, None, "BOOL", "", bare="true"

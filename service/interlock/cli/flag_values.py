@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import re2
 
+from interlock.domain.cloud_location import CloudLocation, is_cloud, parse_location
 from interlock.settings import (
     ControlMode,
     ProtocolCategory,
@@ -82,6 +83,11 @@ def path(text: str) -> Path:
     if not text:
         raise ValueError("expects a path")
     return Path(text)
+
+
+def repository(text: str) -> Path | CloudLocation:
+    """Read a folder, or the URL of an object store."""
+    return parse_location(text) if is_cloud(text) else path(text)
 
 
 def choice(kind: type[Choice]) -> Callable[[str], Choice]:

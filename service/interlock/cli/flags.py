@@ -14,8 +14,11 @@ from typing import Final, NoReturn, TypeVar, cast
 
 from interlock.cli import flag_table as table
 from interlock.cli.flag_table import FLAGS, HIDDEN, IGNORED, Flag, Group, variable_of
+from interlock.domain.cloud_location import CloudLocation
+from interlock.repository.cloud.credentials import VARIABLES
 from interlock.settings import (
     DEFAULT_MAX_BATCH_SIZE,
+    CloudSettings,
     DebugSettings,
     GrpcSettings,
     KeepaliveSettings,
@@ -251,17 +254,28 @@ def _backend_config(
         ) from None
 
 
-def _roots(given: _Given) -> tuple[Path, ...]:
+def _repositories(given: _Given) -> tuple[Path | CloudLocation, ...]:
     """Return the repositories, each once, in the order in which they were named."""
     return tuple(
         dict.fromkeys((*given.every(table.MODEL_REPOSITORY), *given.every(table.MODEL_STORE)))
     )
 
 
-def _repository(given: _Given) -> RepositorySettings:
+def _cloud(given: _Given, environment: Mapping[str, str]) -> CloudSettings:
+    return CloudSettings(
+        locations=tuple(one for one in _repositories(given) if isinstance(one, CloudLocation)),
+        cache_bytes=given.one(table.CLOUD_CACHE_BYTES),
+        environment={
+            name: value for name, value in environment.items() if name.startswith(VARIABLES)
+        },
+    )
+
+
+def _repository(given: _Given, environment: Mapping[str, str]) -> RepositorySettings:
     backend_config, default_max_batch_size = _backend_config(given.every(table.BACKEND_CONFIG))
     return RepositorySettings(
-        roots=_roots(given),
+        roots=tuple(one for one in _repositories(given) if isinstance(one, Path)),
+        cloud=_cloud(given, environment),
         control_mode=given.one(table.MODEL_CONTROL_MODE),
         poll_s=given.one(table.REPOSITORY_POLL_SECS),
         settle_s=given.one(table.REPOSITORY_SETTLE_SECS),
@@ -366,7 +380,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     given = _read(named, environment)
     try:
         return Settings(
-            repository=_repository(given),
+            repository=_repository(given, environment),
             grpc=_grpc(given),
             lifetime=_lifetime(given),
             logs=_logs(given),

@@ -62,7 +62,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One content of a version, with how many requests are inside it.
+    """One content of a version: so many requests are inside it, so many instances take them.
 
     `digest` is that of its files, `pending` while it is made, "" where nobody makes it.
     """
@@ -71,6 +71,7 @@ class Generation:
     leases: int
     fingerprint: str
     digest: str
+    instances: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """What a load would do to one content of a version: keep, load or unload it."""
+    """What a load would do to one content of a version: keep, adjust, load or unload it."""
 
     version: str
     generation: int
@@ -167,7 +168,7 @@ def _version(message: pb.DescribeResponse.Version) -> Version:
         message.staging,
         message.size_bytes,
         tuple(
-            Generation(_state(one.state), one.leases, one.fingerprint, one.digest)
+            Generation(_state(one.state), one.leases, one.fingerprint, one.digest, one.instances)
             for one in message.generations
         ),
     )

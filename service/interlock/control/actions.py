@@ -65,4 +65,28 @@ class Forget:
     reason: str = ""
 
 
-Action = Load | Show | Withdraw | Discard | Drop | Dismiss | Forget
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Build the instances that it is to have, beside those that run; it goes on serving."""
+
+    key: GenerationKey
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Let the instances that were built take over."""
+
+    key: GenerationKey
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Give back the instances that were built, and leave it as it is."""
+
+    key: GenerationKey
+    reason: str = ""
+
+
+Action = Load | Show | Withdraw | Discard | Drop | Dismiss | Forget | Adjust | Apply | Revoke

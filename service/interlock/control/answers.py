@@ -35,14 +35,22 @@ class LoadMovedError(InvalidRequestError):
 
 
 def load_failed(
-    model: ModelName, failures: Iterable[tuple[Version, str]], *, moved: bool = False
+    model: ModelName,
+    failures: Iterable[tuple[Version, str]],
+    *,
+    unchanged: Iterable[tuple[Version, str]] = (),
+    moved: bool = False,
 ) -> InvalidRequestError | InternalError:
     """Return the answer to a load of which these versions failed, each with its reason.
 
+    `unchanged` are those that serve as before, since their instances could not be changed.
     With no failure to tell of, something else ended the load before it was done.
     """
+    told = [(version, "UNAVAILABLE", reason) for version, reason in failures]
+    told += [(version, "READY", reason) for version, reason in unchanged]
     clauses = "".join(
-        f"version {version} is at UNAVAILABLE state: {reason};" for version, reason in failures
+        f"version {version} is at {state} state: {reason};"
+        for version, state, reason in sorted(told)
     )
     if not clauses:
         return InternalError(f"failed to load '{model}', no version is available")

@@ -1,7 +1,8 @@
 """Decide what to ask for when the repositories have changed: what is staged in, orders out.
 
 A version that is complete is asked for; one that is not yet counts as what it was when it
-last was. What cannot be looked at has not changed. Nothing here looks at a disk or a clock.
+last was. What cannot be looked at has not changed. Of a model without any version it is said
+once that it has none. Nothing here looks at a disk or a clock.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,9 +11,11 @@ from typing import Final
 
 from interlock.control.wishes import Candidate
 from interlock.domain.ids import ModelName, Version
+from interlock.repository.scan import FoundModel
 from interlock.repository.stager import StagedVersion
 from interlock.repository.staging import Complete, Staging
 
+NONE: Final[Mapping[str, FoundModel]] = {}
 AGAIN_S: Final = 2.0
 MAX_AGAIN_S: Final = 600.0
 
@@ -36,13 +39,28 @@ Order = Look | Remove
 IsSame = Callable[[StagedVersion, str, str], bool | None]
 """Whether two fingerprints of a version stand for the same content; `None`: not known yet."""
 
+BodyOf = Callable[[StagedVersion, Candidate | None, str], str | None]
+"""What a fingerprint stands for but for the configuration, after what was there before.
+
+`None`: not known yet.
+"""
+
+
+def unknown_body(_version: StagedVersion, _before: Candidate | None, _after: str) -> str:
+    """Return that nothing is known of it."""
+    return ""
+
 
 @dataclass(slots=True)
 class _Model:
-    """`found` is what counts as there, `asked` what was asked for last."""
+    """`found` is what counts as there, `asked` what was asked for last.
+
+    `bare` is what it was when it was asked for without a version.
+    """
 
     found: Mapping[int, Candidate] = field(default_factory=dict)
     asked: Mapping[int, Candidate] | None = None
+    bare: FoundModel | None = None
     is_duplicate: bool = False
     again_at: float | None = None
     again_s: float = AGAIN_S
@@ -59,7 +77,9 @@ class Changes:
         staging: Mapping[StagedVersion, Staging],
         *,
         duplicates: Collection[str] = (),
+        versionless: Mapping[str, FoundModel] = NONE,
         is_same: IsSame,
+        body_of: BodyOf = unknown_body,
         now: float,
     ) -> tuple[Order, ...]:
         """Return what to do, by the name of the model."""
@@ -67,13 +87,15 @@ class Changes:
         for key, one in staging.items():
             by_model.setdefault(key.model, {})[key.version] = one
         orders: list[Order] = []
-        for name in sorted({*by_model, *self._models, *duplicates}):
+        for name in sorted({*by_model, *self._models, *duplicates, *versionless}):
             model = self._models.setdefault(name, _Model())
             if name in duplicates:
                 orders += _of_duplicate(name, model)
             else:
-                orders += _of(name, model, by_model.get(name, {}), is_same, now)
-            if not model.found and not model.is_duplicate:
+                staged, sight = by_model.get(name, {}), _Sight(is_same, body_of)
+                orders += _of(name, model, staged, sight, now)
+                orders += _of_bare(name, model, versionless.get(name), now, is_gone=not staged)
+            if not model.found and not model.is_duplicate and model.bare is None:
                 del self._models[name]
         return tuple(orders)
 
@@ -99,6 +121,14 @@ class Changes:
         return {one.observed for one in self.found(model).values()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How what differs is compared."""
+
+    is_same: IsSame
+    body_of: BodyOf
+
+
 def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
     """What serves goes on; the poll says what is wrong."""
     if not model.is_duplicate:
@@ -107,13 +137,13 @@ def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
 
 
 def _of(
-    name: str, model: _Model, staging: Mapping[int, Staging], is_same: IsSame, now: float
+    name: str, model: _Model, staging: Mapping[int, Staging], sight: _Sight, now: float
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
     found = {
         version: candidate
         for version, one in sorted(staging.items())
-        if (candidate := _candidate(StagedVersion(name, version), one, model, is_same))
+        if (candidate := _candidate(StagedVersion(name, version), one, model, sight))
     }
     before, model.found = model.found, found
     if not found:
@@ -130,8 +160,27 @@ def _of(
         yield Look(ModelName(name), found)
 
 
+def _of_bare(
+    name: str, model: _Model, bare: FoundModel | None, now: float, *, is_gone: bool
+) -> Iterator[Order]:
+    """The poll says that there is no version; whoever has gone has no such trouble any more."""
+    if model.found:
+        model.bare = None
+        return
+    is_due = _is_due(model, now)
+    if is_due:
+        model.again_at = None
+    if bare is not None:
+        if is_due or bare != model.bare:
+            yield Look(ModelName(name), {})
+        model.bare = bare
+    elif is_gone and model.bare is not None:
+        model.bare = None
+        yield Remove(ModelName(name))
+
+
 def _candidate(
-    key: StagedVersion, staging: Staging, model: _Model, is_same: IsSame
+    key: StagedVersion, staging: Staging, model: _Model, sight: _Sight
 ) -> Candidate | None:
     before = model.found.get(key.version)
     if not isinstance(staging, Complete):
@@ -140,12 +189,19 @@ def _candidate(
     if before is not None:
         if before.observed == seen:
             return before
-        same = is_same(key, before.observed, seen)
+        same = sight.is_same(key, before.observed, seen)
         if same is None:
             return before
         if same:
-            return Candidate(before.version, before.fingerprint, seen)
-    return Candidate(Version(key.version), seen, seen)
+            return Candidate(before.version, before.fingerprint, seen, before.body)
+    return _changed(key, before, seen, sight)
+
+
+def _changed(
+    key: StagedVersion, before: Candidate | None, seen: str, sight: _Sight
+) -> Candidate | None:
+    body = sight.body_of(key, before, seen)
+    return before if body is None else Candidate(Version(key.version), seen, seen, body)
 
 
 def _identities(found: Mapping[int, Candidate] | None) -> Mapping[int, str] | None:

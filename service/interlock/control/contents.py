@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from interlock.control.wishes import Candidate
 from interlock.repository.digest import CancelledError, ChangedError, digest_files, version_digest
+from interlock.repository.layout import is_config
 from interlock.repository.scan import FoundModel, FoundVersion, Scan
 from interlock.repository.stager import StagedVersion
 
@@ -20,16 +22,24 @@ Key = tuple[StagedVersion, str]
 
 @dataclass(slots=True)
 class _Content:
-    """What is known of a version with one fingerprint; `digest` is "" where it has none."""
+    """What is known of a version with one fingerprint; a digest is "" where it has none.
+
+    `body` is the digest without the configuration; it comes with the other one.
+    """
 
     directory: Path
     files: FoundVersion
     digest: str | None = None
+    body: str = ""
     is_asked: bool = False
 
     @property
     def shape(self) -> list[tuple[str, str, int]]:
         return [(file.path, file.kind, file.size) for file in self.files.files]
+
+    @property
+    def body_shape(self) -> list[tuple[str, str, int]]:
+        return [part for part in self.shape if not is_config(part[0])]
 
 
 class Contents:
@@ -52,7 +62,7 @@ class Contents:
         self._is_cancelled = is_cancelled
         self._seen: dict[str, FoundModel] = {}
         self._contents: dict[str, dict[Key, _Content]] = {}
-        self._made: SimpleQueue[tuple[Key, str]] = SimpleQueue()
+        self._made: SimpleQueue[tuple[Key, str, str]] = SimpleQueue()
 
     def see(self, scan: Scan, kept: Callable[[str], Collection[str]]) -> None:
         """Take in what there is now; `kept` are the fingerprints to remember of a model."""
@@ -77,11 +87,29 @@ class Contents:
         if old is None or new is None or not old.digest or old.shape != new.shape:
             return False
         if new.digest is None:
-            if not new.is_asked:
-                new.is_asked = True
-                self._urgent(lambda: self._make((version, after), new, self._done))
+            self._hurry((version, after), new)
             return None
         return new.digest == old.digest
+
+    def body_of(self, version: StagedVersion, before: Candidate | None, after: str) -> str | None:
+        """Return what the files with a fingerprint stand for, but for the configuration.
+
+        The same as before where they have the same content; `None` where that is being found
+        out.
+        """
+        new = self._content(version, after)
+        if new is None:
+            return ""
+        old = None if before is None else self._content(version, before.observed)
+        if before is None or old is None:
+            return new.files.body
+        same = old.files.body == new.files.body
+        if not same and old.digest and old.body_shape == new.body_shape:
+            if new.digest is None:
+                self._hurry((version, after), new)
+                return None
+            same = new.body == old.body
+        return before.body if same else new.files.body
 
     def ask(self, version: StagedVersion, fingerprint: str) -> None:
         """Have a digest made, once."""
@@ -98,25 +126,32 @@ class Contents:
             return ""
         return content.digest
 
+    def _hurry(self, key: Key, content: _Content) -> None:
+        """Have a digest made that a decision waits for."""
+        if not content.is_asked:
+            content.is_asked = True
+            self._urgent(lambda: self._make(key, content, self._done))
+
     def _make(self, key: Key, content: _Content, done: Callable[[], None]) -> None:
         try:
             files = digest_files(
                 content.directory, content.files.files, is_cancelled=self._is_cancelled
             )
         except (OSError, ChangedError, CancelledError):
-            self._made.put((key, ""))
+            self._made.put((key, "", ""))
         else:
-            self._made.put((key, version_digest(files)))
+            body = {path: file for path, file in files.items() if not is_config(path)}
+            self._made.put((key, version_digest(files), version_digest(body)))
         done()
 
     def _take_in(self) -> None:
         while True:
             try:
-                key, digest = self._made.get_nowait()
+                key, digest, body = self._made.get_nowait()
             except Empty:
                 return
             if content := self._content(*key):
-                content.digest = digest
+                content.digest, content.body = digest, body
 
     def _forget(self, model: str, kept: Collection[str]) -> None:
         known = self._contents.get(model, {})

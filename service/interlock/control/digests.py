@@ -23,6 +23,7 @@ from interlock.repository.digest import (
 )
 from interlock.repository.fingerprint import by_version, files_of, fingerprint_of
 from interlock.repository.listing import list_model
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 
@@ -30,6 +31,14 @@ log = structlog.get_logger()
 
 Task = Callable[[], None]
 NONE: Final = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Digest:
+    """The digest of what a job found; one thread makes it, any may read it."""
+
+    job: LoadJob
+    text: str = PENDING
 
 
 @dataclass(slots=True)
@@ -44,14 +53,14 @@ class DigestingLoader:
     is_cancelled: IsCancelled
     # Guards the one below. A leaf.
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _digests: dict[GenerationKey, str] = field(default_factory=dict)
+    _digests: dict[GenerationKey, _Digest] = field(default_factory=dict)
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
         """Load, and ask for the digest of what was loaded."""
         served = self.inside.load(job, on_phase)
         if job.fingerprint:
             with self._lock:
-                self._digests[job.key] = PENDING
+                self._digests[job.key] = _Digest(job)
             self.submit(partial(self._digest, job))
         return served
 
@@ -61,18 +70,35 @@ class DigestingLoader:
             self._digests.pop(served.key, None)
         self.inside.unload(served)
 
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        """Prepare it; nothing is digested before it is applied."""
+        return self.inside.prepare_update(served, job, on_phase)
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        """Close it, and ask for the digest anew where it was applied: the files are others."""
+        job = update.job
+        with self._lock:
+            anew = update.is_applied and job.key in self._digests
+            if anew:
+                self._digests[job.key] = _Digest(job)
+        if anew:
+            self.submit(partial(self._digest, job))
+        self.inside.close_update(update)
+
     def digest_of(self, key: GenerationKey) -> str:
         """Return the digest of a generation, `PENDING` while it is made, `NONE` without one."""
         with self._lock:
-            return self._digests.get(key, NONE)
+            known = self._digests.get(key)
+        return NONE if known is None else known.text
 
     def _digest(self, job: LoadJob) -> None:
-        if self.digest_of(job.key) != PENDING:
-            return
-        digest = digest_of_job(job, is_cancelled=self.is_cancelled)
         with self._lock:
-            if job.key in self._digests:
-                self._digests[job.key] = digest
+            wanted = self._digests.get(job.key)
+        if wanted is not None and wanted.job is job:
+            # Whoever is asked for another one meanwhile has a place of its own for that.
+            wanted.text = digest_of_job(job, is_cancelled=self.is_cancelled)
 
 
 def digest_of_job(job: LoadJob, *, is_cancelled: IsCancelled) -> str:

@@ -20,17 +20,22 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    Update,
+    UpdateFailed,
+    UpdatePrepared,
 )
 from interlock.control.workers import MAX_LOST, Workers
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.runtime.threads import spawn
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 
 log = structlog.get_logger()
 
 _UNLOAD_THREADS: Final = 4
+_STOPPING: Final = "Server is stopping"
 _DRAIN_NOTICE_S: Final = 10.0
 _EVENTS: Final[Mapping[LoadPhase, Event]] = {
     LoadPhase.WARMING: Event.WARM,
@@ -53,6 +58,19 @@ class Loader(Protocol):
         """Give back what a version holds. Called once, when no lease is left."""
         ...
 
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        """Build the instances that a version that serves is to have; may take minutes.
+
+        Raise ServiceError and leave all as it was.
+        """
+        ...
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        """Close what an update has left over. Called once for each."""
+        ...
+
 
 class Executor(Protocol):
     """What the manager starts. Nothing here blocks; each call ends in its report."""
@@ -69,8 +87,16 @@ class Executor(Protocol):
         """Take apart what nobody ever entered: Unloaded."""
         ...
 
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        """Build other instances for a version that serves: UpdatePrepared, or UpdateFailed."""
+        ...
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        """Close what an update that was applied, or never will be, has left over."""
+        ...
+
     def drop_waiting(self) -> None:
-        """Give up the loads that have not begun: LoadDropped for each."""
+        """Give up the loads that have not begun: LoadDropped for each, or UpdateFailed."""
         ...
 
 
@@ -124,7 +150,7 @@ class ThreadExecutor:
             self._load(job, write_off)
 
         def write_off(error: UnavailableError) -> None:
-            self._write_off(job.key, task, error)
+            self._write_off(task, LoadFailed(job.key, error))
 
         self._loads.submit(task, dropped=partial(self._drop, job.key))
 
@@ -139,6 +165,19 @@ class ThreadExecutor:
         served.leases.close()
         unload = partial(self._unload, key, served)
         self._unloads.submit(unload, dropped=unload)
+
+    def adjust(self, job: LoadJob, served: ServedModel) -> None:
+        def task() -> None:
+            self._adjust(job, served, write_off)
+
+        def write_off(error: UnavailableError) -> None:
+            self._write_off(task, UpdateFailed(job, error))
+
+        self._loads.submit(task, dropped=partial(self._drop_update, job))
+
+    def clear_away(self, update: InstanceUpdate) -> None:
+        close = partial(self._loader.close_update, update)
+        self._unloads.submit(close, dropped=close)
 
     def drop_waiting(self) -> None:
         self._ending = True
@@ -177,10 +216,9 @@ class ThreadExecutor:
         self._throw_away(outcome, watched)
         return None
 
-    def _write_off(
-        self, key: GenerationKey, task: Callable[[], None], error: UnavailableError
-    ) -> None:
+    def _write_off(self, task: Callable[[], None], failed: LoadFailed | UpdateFailed) -> None:
         """Go on without a load that hangs."""
+        key = failed.key
         replaced = self._loads.write_off(task)
         write = log.warning if replaced else log.error
         write(
@@ -191,7 +229,7 @@ class ThreadExecutor:
             thread="replaced" if replaced else "not replaced, too many hang",
             hanging=self._loads.lost,
         )
-        self._report(LoadFailed(key, error))
+        self._report(failed)
 
     def _throw_away(self, outcome: Loaded | LoadFailed, attempt: Attempt) -> None:
         """What was written off has ended after all. Nobody waits for it."""
@@ -220,6 +258,28 @@ class ThreadExecutor:
         except BaseException as error:  # a model's code may raise anything, SystemExit too
             log.exception("load failed unexpectedly", model=job.key.model, version=job.key.version)
             return LoadFailed(job.key, InternalError(f"{type(error).__name__}: {error}"))
+
+    def _adjust(self, job: LoadJob, served: ServedModel, write_off: WriteOff) -> None:
+        watched = self._watch.begin(job.key, write_off)
+        outcome = self._prepared(job, served, partial(self._watch.enter, watched))
+        if self._watch.end(watched):
+            self._report(outcome)
+        elif isinstance(outcome, UpdatePrepared):
+            self._loader.close_update(outcome.update)
+
+    def _drop_update(self, job: LoadJob) -> None:
+        blocked = self._loads.is_blocked
+        error = _no_thread_left(self._loads.lost) if blocked else UnavailableError(_STOPPING)
+        self._report(UpdateFailed(job, error))
+
+    def _prepared(self, job: LoadJob, served: ServedModel, tell: OnPhase) -> Update:
+        try:
+            return UpdatePrepared(job, self._loader.prepare_update(served, job, tell))
+        except ServiceError as error:
+            return UpdateFailed(job, error)
+        except BaseException as error:  # a model's code may raise anything, SystemExit too
+            log.exception("update failed", model=job.key.model, version=job.key.version)
+            return UpdateFailed(job, InternalError(f"{type(error).__name__}: {error}"))
 
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
         while not served.leases.wait_empty(_DRAIN_NOTICE_S):

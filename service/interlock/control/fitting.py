@@ -19,6 +19,7 @@ from interlock.domain.errors import ExhaustedError
 from interlock.domain.ids import GenerationKey
 from interlock.repository.listing import FILE, list_model
 from interlock.runtime.clock import Clock
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.telemetry.free_memory import FreeMemory
@@ -182,6 +183,15 @@ class FittingLoader:
 
     def unload(self, served: ServedModel) -> None:
         self.inside.unload(served)
+
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        """Prepare it: the files are in memory already, and none is opened again."""
+        return self.inside.prepare_update(served, job, on_phase)
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        self.inside.close_update(update)
 
     def _need_of(self, version_directory: Path) -> Need:
         sizes = _sizes(version_directory)

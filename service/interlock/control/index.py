@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from interlock.control.lifecycle import Transition
+from interlock.domain.config import ModelConfig
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
 from interlock.domain.transition import Phase, VersionState
 from interlock.serving.lease import LeaseCount
 
 DUPLICATE: Final = "model appears in two or more repositories"
+_NO_CONFIG: Final = ModelConfig("")
 UNLOADED: Final = "unloaded"
 """The reason of a version that was taken down on purpose; strict readiness looks for it."""
 
@@ -28,12 +30,16 @@ class VersionView:
 class GenerationView:
     """One generation as it is told to whoever asks for more than the index says.
 
-    `leases` is there while something is loaded.
+    `leases` is there while something is loaded; `instances` take requests. `config` is what
+    it is, or would be, served by, and `body` stands for all of its other files.
     """
 
     state: VersionState
     fingerprint: str
     leases: LeaseCount | None = None
+    instances: int = 0
+    body: str = ""
+    config: ModelConfig = _NO_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,8 @@ class ModelView:
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
     whether strict readiness minds. With `alone` it minds nothing while a version serves.
     `stories` holds the last moves of each version, `generations` everything that is known,
-    by version, then by age.
+    by version, then by age. `objection` says why strict readiness says no, found once: it is
+    asked for of every model, after every move of any.
     """
 
     model: ModelName
@@ -53,6 +60,10 @@ class ModelView:
     alone: bool = False
     stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
     generations: tuple[GenerationView, ...] = ()
+    objection: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objection", _objection(self))
 
     @property
     def is_alive(self) -> bool:
@@ -168,8 +179,8 @@ def objections(views: Iterable[ModelView]) -> Iterator[str]:
     version into the repository has not broken the server.
     """
     for view in views:
-        if why := _objection(view):
-            yield f"model '{view.model}' {why}"
+        if view.objection:
+            yield f"model '{view.model}' {view.objection}"
 
 
 def lacking(
@@ -186,6 +197,7 @@ def lacking(
 
 
 def _objection(view: ModelView) -> str:
+    """Return why strict readiness minds this model; "" where it does not."""
     moving_is_fine = _serves(view)
     if view.alone and moving_is_fine:
         return ""

@@ -140,7 +140,9 @@ class Inspection:
         leases = 0 if generation.leases is None else generation.leases.count
         key = generation.state.key
         digest = self._digest_of(key, generation.fingerprint)
-        return GenerationDescription(generation.state, generation.fingerprint, leases, digest)
+        return GenerationDescription(
+            generation.state, generation.fingerprint, leases, digest, generation.instances
+        )
 
     def _look(self, model: str) -> "_OnDisk":
         try:

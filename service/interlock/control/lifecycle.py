@@ -44,6 +44,10 @@ class Event(Enum):
     """Given up before anything was built."""
     DISCARD = "discard"
     """Given up after it was built, without ever having been shown."""
+    ADJUST = "adjust"
+    """Other instances have taken over; it served all the time."""
+    KEEP = "keep"
+    """Other instances could not be had; it serves as before."""
     WITHDRAW = "withdraw"
     DRAINED = "drained"
     UNLOADED = "unloaded"
@@ -73,6 +77,8 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
         (Phase.PROVING, Event.SHOW): Phase.READY,
         (Phase.PROVING, Event.FAIL): Phase.FAILED,
         (Phase.PROVING, Event.DISCARD): Phase.UNLOADING,
+        (Phase.READY, Event.ADJUST): Phase.READY,
+        (Phase.READY, Event.KEEP): Phase.READY,
         (Phase.READY, Event.WITHDRAW): Phase.DRAINING,
         (Phase.DRAINING, Event.DRAINED): Phase.UNLOADING,
         (Phase.UNLOADING, Event.UNLOADED): Phase.UNLOADED,

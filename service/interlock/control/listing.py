@@ -20,6 +20,7 @@ from interlock.control.index import Listing
 from interlock.control.workers import Task, Workers
 from interlock.domain.errors import UnavailableError
 from interlock.domain.ids import ModelName
+from interlock.repository.cloud.root import CloudError
 from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.snapshot import (
     RootListing,
@@ -38,13 +39,29 @@ MAX_AGE_S: Final = 5.0
 PATIENCE_S: Final = 10.0
 """A repository that has not answered for so long cannot be listed."""
 
+REMOTE_PATIENCE_S: Final = 60.0
+"""The same for one on another machine, where failures are tried again underneath."""
+
 Listener = Callable[[], None]
-Outcome = RootListing | OSError
+Outcome = RootListing | str
+"""What a look has found, or why it could not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository on another machine: `ask` returns its names, or raises CloudError.
+
+    It is called `url` wherever a repository is called by its path, and asked every `age_s`.
+    """
+
+    url: str
+    ask: Callable[[], frozenset[str]]
+    age_s: float
 
 
 @dataclass(slots=True, eq=False)
 class _Root:
-    """One repository as it is known.
+    """One repository as it is known; `path` is where its models lie, or their mirrors.
 
     `asked_at` is set while an answer is waited for; `is_wanted` where somebody has looked at
     the names since they were last read, `is_new` until there is a first answer. `missed` says
@@ -53,6 +70,7 @@ class _Root:
 
     path: Path
     submit: Callable[[Task], None]
+    remote: Remote | None = None
     seen: RootListing | None = None
     problem: str = ""
     asked_at: float | None = None
@@ -63,7 +81,11 @@ class _Root:
 
     @property
     def place(self) -> str:
-        return str(self.path.absolute())
+        return str(self.path.absolute()) if self.remote is None else self.remote.url
+
+    @property
+    def patience_s(self) -> float:
+        return PATIENCE_S if self.remote is None else REMOTE_PATIENCE_S
 
     @property
     def names(self) -> frozenset[str]:
@@ -72,10 +94,12 @@ class _Root:
     @property
     def due(self) -> float:
         """When to come again for it."""
-        if self.asked_at is None:
-            return self.looked_at + (MIN_AGE_S if self.is_wanted or self.problem else MAX_AGE_S)
-        # Told already that it does not answer: the answer itself wakes us.
-        return float("inf") if self.problem else self.asked_at + PATIENCE_S
+        if self.asked_at is not None:
+            # Told already that it does not answer: the answer itself wakes us.
+            return float("inf") if self.problem else self.asked_at + self.patience_s
+        if self.remote is not None:
+            return self.looked_at + self.remote.age_s
+        return self.looked_at + (MIN_AGE_S if self.is_wanted or self.problem else MAX_AGE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +108,7 @@ class _Health:
 
     problems: Mapping[str, str] = field(default_factory=dict)
     missed: Mapping[str, str] = field(default_factory=dict)
-    any_listed: bool = False
+    listed: frozenset[str] = frozenset()
     all_listed: bool = False
 
 
@@ -92,8 +116,9 @@ class RepositoryListing:
     """The names as they were last seen. Any thread may ask; nothing but `tick` takes time.
 
     `tick` belongs to one thread, the one that `start` makes, or a test. `look` lists one
-    repository; it may hang for as long as it likes. With `once` the models are loaded at
-    start and never again, so that a repository that was missed then is missed for good.
+    repository, for those in `remote` that are asked instead; it may hang for as long as it
+    likes. With `once` the models are loaded at start and never again, so that a repository
+    that was missed then is missed for good.
     """
 
     def __init__(
@@ -102,6 +127,7 @@ class RepositoryListing:
         *,
         clock: Clock,
         look: Callable[[Path], RootListing] = list_root,
+        remote: Mapping[Path, Remote] | None = None,
         submit: Callable[[Task], None] | None = None,
         namespacing: bool = False,
         once: bool = False,
@@ -112,7 +138,8 @@ class RepositoryListing:
         self._namespaces = namespaces_of(roots) if namespacing else None
         self._first_loads = FirstLoads()
         self._roots = [
-            _Root(root, submit or _thread_of(number)) for number, root in enumerate(roots)
+            _Root(root, submit or _thread_of(number), (remote or {}).get(root))
+            for number, root in enumerate(roots)
         ]
         # Guards the two below, and is what the thread sleeps on.
         self._news = threading.Condition()
@@ -152,12 +179,17 @@ class RepositoryListing:
     @property
     def missed(self) -> Mapping[str, str]:
         """Of which nothing could be loaded since the start, and why."""
-        return self._health.missed
+        if not self._once:
+            return self._health.missed
+        # Listed or not: whoever reads the models in it at start may have failed to.
+        failures = self._first_loads.failures
+        places = {root.place for root in self._roots}
+        return {place: str(failures[place]) for place in sorted(places & failures.keys())}
 
     @property
     def any_listed(self) -> bool:
         """Whether any of them was of use since the start."""
-        return self._health.any_listed
+        return bool(self._health.listed - self.missed.keys())
 
     @property
     def all_listed(self) -> bool:
@@ -212,7 +244,8 @@ class RepositoryListing:
                 root.asked_at, root.is_wanted = now, False
                 root.submit(partial(self._list, root))
             else:
-                text = f"model repository has not answered for {PATIENCE_S:.0f} s: {root.path}"
+                name = root.path if root.remote is None else root.remote.url
+                text = f"model repository has not answered for {root.patience_s:.0f} s: {name}"
                 changed = self._note(root, text) or changed
         if changed:
             self._publish()
@@ -223,12 +256,14 @@ class RepositoryListing:
         """Look at one repository; in a thread of its own."""
         outcome: Outcome
         try:
-            outcome = self._look(root.path)
+            outcome = self._look(root.path) if root.remote is None else _ask(root.remote)
+        except CloudError as error:
+            outcome = str(error)
         except OSError as error:
-            outcome = error
+            outcome = root_problem(root.path, error)
         except Exception as error:
             log.exception("listing failed unexpectedly", place=root.place)
-            outcome = OSError(f"{type(error).__name__}: {error}")
+            outcome = f"{root.place}: {type(error).__name__}: {error}"
         with self._news:
             self._outcomes.put((root, outcome))
             self._news.notify()
@@ -243,8 +278,8 @@ class RepositoryListing:
                 return changed
             root.asked_at, root.looked_at = None, now
             before, problem = root.seen, ""
-            if isinstance(outcome, OSError):
-                problem = root_problem(root.path, outcome)
+            if isinstance(outcome, str):
+                problem = outcome
             elif before is not None and before.names and outcome.is_unmounted(before.device):
                 problem = unmounted_problem(root.path)
             else:
@@ -269,14 +304,14 @@ class RepositoryListing:
 
     def _publish(self) -> None:
         for root in self._roots:
-            if root.seen is not None and not self._once:
+            if root.seen is not None:
                 root.missed = ""
         problems = {root.place: root.problem for root in self._roots if root.problem}
         is_known = [root.seen is not None for root in self._roots]
         health = _Health(
             problems=problems,
             missed={root.place: root.missed for root in self._roots if root.missed},
-            any_listed=any(root.seen is not None and not root.missed for root in self._roots),
+            listed=frozenset(root.place for root in self._roots if root.seen is not None),
             all_listed=all(is_known) and not problems,
         )
         self._known = _listing(self._roots, self._namespaces)
@@ -288,6 +323,11 @@ class RepositoryListing:
                 listener()
             except Exception:
                 log.exception("a listener failed")
+
+
+def _ask(remote: Remote) -> RootListing:
+    """Return what is there; nothing is ever mounted or unmounted."""
+    return RootListing(remote.url, 0, remote.ask())
 
 
 def _thread_of(number: int) -> Callable[[Task], None]:

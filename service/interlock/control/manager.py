@@ -16,14 +16,18 @@ import structlog
 from interlock.control import answers
 from interlock.control.actions import (
     Action,
+    Adjust,
+    Apply,
     Discard,
     Dismiss,
     Drop,
     Forget,
     Load,
+    Revoke,
     Show,
     Withdraw,
 )
+from interlock.control.adjusting import Stage
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
@@ -54,6 +58,9 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    Update,
+    UpdateFailed,
+    UpdatePrepared,
 )
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import (
@@ -87,6 +94,7 @@ _EVENTS: Mapping[type[Action], Event] = {
     Discard: Event.DISCARD,
     Drop: Event.DROP,
     Dismiss: Event.DISMISS,
+    Apply: Event.ADJUST,
 }
 _REASONS: Mapping[Event, str] = {
     Event.WARM: "its warm-up begins",
@@ -273,7 +281,11 @@ class Manager:
         """
         units = self._hear()
         actions = tuple(
-            action for unit in units for action in plan(unit.aspired, unit.actual, alone=unit.alone)
+            action
+            for unit in units
+            for action in plan(
+                unit.aspired, unit.actual, alone=unit.alone, adjusting=unit.adjusting
+            )
         )
         started = [self._mark(action) for action in actions]
         self._show(units)
@@ -282,6 +294,8 @@ class Manager:
         for unit in units:
             for directory in unit.let_go():
                 self._release(directory)
+            while unit.given_up:
+                self._executor.clear_away(unit.given_up.pop())
         if self._stopping:
             self._executor.drop_waiting()
         self._tell(units)
@@ -382,6 +396,9 @@ class Manager:
         yield unit
 
     def _take_in_report(self, report: Report) -> Iterator[Unit]:
+        if isinstance(report, (UpdatePrepared, UpdateFailed)):
+            yield from self._take_in_update(report)
+            return
         unit = self._units.get(report.key.model, Unit(report.key.model))
         record = unit.records.get(report.key)
         if record is None or record.is_past(report):
@@ -417,10 +434,36 @@ class Manager:
         if isinstance(report, Loaded):
             self._executor.discard(report.key, report.served)
 
+    def _take_in_update(self, report: Update) -> Iterator[Unit]:
+        """Take in what came of other instances, if they are still what is asked for."""
+        unit = self._units.get(report.key.model)
+        record = None if unit is None else unit.records.get(report.key)
+        adjustment = None if record is None else record.adjustment
+        if (
+            unit is None
+            or record is None
+            or adjustment is None
+            or adjustment.job is not report.job
+            or record.phase is not Phase.READY
+        ):
+            if isinstance(report, UpdatePrepared):
+                self._executor.clear_away(report.update)
+            return
+        if isinstance(report, UpdatePrepared):
+            adjustment.stage = Stage.PREPARED
+            adjustment.update = report.update
+        else:
+            moved = isinstance(report.error, FilesMovedError)
+            adjustment.fail(report.error.reason, moved=moved)
+            self._move(unit, record, Event.KEEP, f"instances as before: {report.error.reason}")
+        yield unit
+
     def _mark(self, action: Action) -> Callable[[], None]:
         """Write down that the action has begun; return what begins it."""
         unit = self._units[action.key.model]
         record = unit.records[action.key]
+        if isinstance(action, (Adjust, Apply, Revoke)):
+            return self._mark_in_place(unit, record, action)
         if isinstance(action, Forget):
             del unit.records[action.key]
             return _nothing
@@ -428,14 +471,31 @@ class Manager:
         if isinstance(action, Load) and record.origin:
             reason = f"{reason}, with {record.origin}"
         self._move(unit, record, _EVENTS[type(action)], reason)
+        start: Callable[[], None] = _nothing
         match action:
             case Load():
-                return partial(self._executor.load, record.job)
+                start = partial(self._executor.load, record.job)
             case Withdraw():
-                return partial(self._executor.withdraw, record.key, record.built)
+                start = partial(self._executor.withdraw, record.key, record.built)
             case Discard():
-                return partial(self._executor.discard, record.key, record.built)
-        return _nothing
+                start = partial(self._executor.discard, record.key, record.built)
+        return start
+
+    def _mark_in_place(
+        self, unit: Unit, record: Record, action: Adjust | Apply | Revoke
+    ) -> Callable[[], None]:
+        adjustment = record.adjustment
+        if adjustment is None:
+            raise LookupError(f"nothing is to be changed of {record.key}")
+        if isinstance(action, Adjust):
+            adjustment.stage = Stage.UNDERWAY
+            return partial(self._executor.adjust, adjustment.job, record.built)
+        update = adjustment.update
+        if isinstance(action, Apply):
+            self._move(unit, record, Event.ADJUST, f"{action.reason}: {record.adjusted()}")
+        else:
+            adjustment.fail("")
+        return _nothing if update is None else partial(self._executor.clear_away, update)
 
     def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
         moved = unit.move(record, event, reason, self._clock())
@@ -490,11 +550,14 @@ class Manager:
             self._notify()
 
     def _settle(self, unit: Unit) -> None:
-        if unit.pending is None or not is_settled(unit.aspired, unit.actual):
+        aspired, actual, adjusting = unit.aspired, unit.actual, unit.adjusting
+        if unit.pending is None or not is_settled(aspired, actual, adjusting):
             return
         error: ServiceError | None = None
-        if not is_reached(unit.aspired, unit.actual):
-            error = answers.load_failed(unit.model, unit.failures(), moved=unit.has_moved)
+        if not is_reached(aspired, actual, adjusting):
+            error = answers.load_failed(
+                unit.model, unit.failures(), unchanged=unit.unchanged(), moved=unit.has_moved
+            )
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None
 

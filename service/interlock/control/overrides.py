@@ -46,7 +46,7 @@ class Overrides:
 
     def peek(self, model: ModelName) -> Polled:
         """Poll as a plain load would, and leave everything as it is. Any thread, any time."""
-        return self._poll(model, PLAIN)[0]
+        return self._poll(model, replace(PLAIN, fetches=False))[0]
 
     def _poll(self, model: ModelName, look: Look) -> tuple[Polled, bool]:
         """Return what there is, and whether the configuration that sticks goes on to."""

@@ -3,7 +3,8 @@
 The rule is availability first: what serves goes on serving until all that is aspired has
 been built, then the whole set changes at once. A load in which one version failed changes
 nothing of what serves. Where each version stands alone, that holds for each version: it is
-shown as soon as it is built, and what failed takes nothing away.
+shown as soon as it is built, and what failed takes nothing away. A version that only gets
+other instances goes on serving; it counts as built when these are.
 
 `plan` looks at one *unit*, the models that must change together; without ensembles that is
 one model. It is total, deterministic, and empty on its own result.
@@ -21,6 +22,7 @@ from interlock.control.actions import (
     Show,
     Withdraw,
 )
+from interlock.control.adjusting import GOING_ON, NOTHING, Adjusting, Stage, adjust
 from interlock.control.lifecycle import ON_THE_WAY, OVER, Phase
 from interlock.domain.ids import Generation, GenerationKey, VersionKey
 
@@ -31,22 +33,25 @@ _BUILT = frozenset({Phase.PROVING, Phase.READY})
 _UNTOUCHED = frozenset({Phase.NEW, Phase.STAGING})
 
 
-def plan(aspired: Aspired, actual: Actual, *, alone: bool = False) -> tuple[Action, ...]:
+def plan(
+    aspired: Aspired, actual: Actual, *, alone: bool = False, adjusting: Adjusting = NOTHING
+) -> tuple[Action, ...]:
     """Return what to do now, in the order in which it is to be marked.
 
-    Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet.
+    Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet;
+    `adjusting` holds those of them that serve and are to get other instances.
     """
     newest = _newest(actual)
-    complete = alone or is_reached(aspired, actual)
-    undecided = _is_undecided(aspired, actual)
+    complete = alone or is_reached(aspired, actual, adjusting)
+    undecided = _is_undecided(aspired, actual, adjusting)
     succeeded = {key.version_key for key in aspired}
-    actions: list[Action] = []
+    actions: list[Action] = list(adjust(aspired, adjusting, complete=complete, undecided=undecided))
     # What serves comes last: the new READY is announced before the old UNLOADING.
     for key in sorted(actual, key=lambda key: (actual[key] is Phase.READY, key)):
         phase = actual[key]
         if key in aspired:
             actions += _for_aspired(key, phase, complete=complete, undecided=undecided)
-        elif phase is Phase.READY and _may_go(key, aspired, actual, alone=alone):
+        elif phase is Phase.READY and (_may_go(key, aspired, actual) if alone else complete):
             replaced = key.version_key in succeeded
             actions.append(Withdraw(key, "replaced" if replaced else "no longer asked for"))
         else:
@@ -54,29 +59,35 @@ def plan(aspired: Aspired, actual: Actual, *, alone: bool = False) -> tuple[Acti
     return tuple(actions)
 
 
-def is_reached(aspired: Aspired, actual: Actual) -> bool:
+def is_reached(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
     """Return whether all that is aspired has been built, so that it can serve."""
-    return all(actual[key] in _BUILT for key in aspired)
+    return all(
+        actual[key] in _BUILT and adjusting.get(key, Stage.PREPARED) is Stage.PREPARED
+        for key in aspired
+    )
 
 
-def is_settled(aspired: Aspired, actual: Actual) -> bool:
+def is_settled(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
     """Return whether it is known how the wish ended: all serve, or some never will."""
-    if not is_reached(aspired, actual):
-        return not any(actual[key] in ON_THE_WAY for key in aspired)
+    if not is_reached(aspired, actual, adjusting):
+        return not _is_undecided(aspired, actual, adjusting)
     return not any(
-        phase is Phase.PROVING if key in aspired else phase is Phase.READY
+        phase is Phase.PROVING or key in adjusting if key in aspired else phase is Phase.READY
         for key, phase in actual.items()
     )
 
 
-def _is_undecided(aspired: Aspired, actual: Actual) -> bool:
-    return any(actual[key] in ON_THE_WAY for key in aspired)
+def _is_undecided(aspired: Aspired, actual: Actual, adjusting: Adjusting = NOTHING) -> bool:
+    return any(actual[key] in ON_THE_WAY or adjusting.get(key) in GOING_ON for key in aspired)
 
 
-def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual, *, alone: bool) -> bool:
-    """Return whether what serves and is not aspired has what takes its place."""
-    if not alone or not aspired:
-        return is_reached(aspired, actual)
+def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual) -> bool:
+    """Return whether what serves and is not aspired has what takes its place.
+
+    Each version stands alone. One that only gets other instances serves all the time.
+    """
+    if not aspired:
+        return True
     successors = [other for other in aspired if other.version_key == key.version_key]
     if successors:
         return is_reached(frozenset(successors), actual)

@@ -6,11 +6,12 @@ in another thread, of low priority.
 """
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -105,7 +106,8 @@ class Poller:
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
-        self._first_until: float | None = clock() + pace.patience_s
+        # Counted from the end of the first scan, which may have had to wait for a mirror.
+        self._first_until: float | None = math.inf
         first_loads.begin(_FIRST_LOOK)
 
     def start(self, on_death: OnDeath | None = None) -> None:
@@ -150,8 +152,15 @@ class Poller:
         staging = self._stager.look(scan)
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
+        if self._first_until == math.inf:
+            self._first_until = now + self._pace.patience_s
         orders = self._changes.decide(
-            staging, duplicates=scan.duplicates, is_same=self._contents.is_same, now=now
+            staging,
+            duplicates=scan.duplicates,
+            versionless=self._stager.versionless,
+            is_same=self._contents.is_same,
+            body_of=self._contents.body_of,
+            now=now,
         )
         self._board.show(_texts(staging), now)
         for order in orders:
@@ -170,8 +179,12 @@ class Poller:
             return
         found = order.found
         wish = wish_of(model, lambda: self._repository.poll_staged(model, found), alone=True)
-        if isinstance(wish, Trouble) and isinstance(wish.error, UnavailableError):
-            self._overtaken.put(model)
+        if isinstance(wish, Trouble):
+            if isinstance(wish.error, UnavailableError):
+                self._overtaken.put(model)
+            if not found:
+                # To make a directory is not to say that the server cannot do its work.
+                wish = replace(wish, unready=False)
         if self._first_until is not None:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))

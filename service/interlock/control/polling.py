@@ -48,12 +48,14 @@ class Look:
 
     `config` is a configuration as JSON, which takes the place of the file; `versions` are
     selected instead of what the version policy selects. `files`, by their path, *are* the
-    model's directory, and the repository is not asked; they need a `config`.
+    model's directory, and the repository is not asked; they need a `config`. Without
+    `fetches` nothing is brought here that lies on another machine.
     """
 
     config: str | None = None
     versions: tuple[int, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    fetches: bool = True
 
     @property
     def origin(self) -> str:
@@ -151,7 +153,10 @@ class DiskRepository:
         config = self._configure(source, look)
         found = {
             version: Candidate(
-                Version(version), _print_of(prints.of(version), look), prints.of(version)
+                Version(version),
+                _print_of(prints.of(version), look),
+                prints.of(version),
+                prints.body_of(version),
             )
             for version in source.versions
         }

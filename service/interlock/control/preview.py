@@ -4,7 +4,8 @@ It is taken that all that would be loaded can be built; what fails changes nothi
 """
 
 from interlock.control.actions import Show, Withdraw
-from interlock.control.index import ModelView
+from interlock.control.adjusting import can_adjust
+from interlock.control.index import GenerationView, ModelView
 from interlock.control.lifecycle import Phase
 from interlock.control.planner import plan
 from interlock.control.records import KEPT
@@ -16,12 +17,12 @@ from interlock.domain.ids import Generation, GenerationKey
 def preview(view: ModelView, polled: Polled) -> tuple[PlannedStep, ...]:
     """Return what becomes of every content that serves, or would."""
     actual = {one.state.key: one.state.phase for one in view.generations}
-    found = [(candidate, _kept(view, candidate)) for candidate in polled.candidates]
-    kept = {key for _, key in found if key is not None}
-    new = {_next(view, candidate) for candidate, key in found if key is None}
+    found = [(candidate, _kept(view, candidate, polled)) for candidate in polled.candidates]
+    steps = [step for _, step in found if step is not None]
+    kept = {step.key for step in steps}
+    new = {_next(view, candidate) for candidate, step in found if step is None}
     # As if it were built: what is on its way, and what is new.
     built = {key for key in kept if actual[key] is not Phase.READY} | new
-    steps = [PlannedStep(key, Effect.KEEP, "its content has not changed") for key in kept]
     for action in plan(kept | new, actual | dict.fromkeys(built, Phase.PROVING)):
         if isinstance(action, Show) and action.key in new:
             steps.append(PlannedStep(action.key, Effect.LOAD, _why_new(view, action.key)))
@@ -30,17 +31,30 @@ def preview(view: ModelView, polled: Polled) -> tuple[PlannedStep, ...]:
     return tuple(sorted(steps, key=lambda step: step.key))
 
 
-def _kept(view: ModelView, candidate: Candidate) -> GenerationKey | None:
-    """Return the newest content of the version that would go on as it is."""
-    for generation in reversed(view.generations):
-        state = generation.state
-        if (
-            state.key.version == candidate.version
-            and state.phase in KEPT
-            and generation.fingerprint == candidate.fingerprint
-        ):
-            return state.key
+def _kept(view: ModelView, candidate: Candidate, polled: Polled) -> PlannedStep | None:
+    """Return what becomes of the newest content of the version that goes on, if one does."""
+    known = [
+        generation
+        for generation in reversed(view.generations)
+        if generation.state.key.version == candidate.version
+    ]
+    for generation in known:
+        same = generation.fingerprint == candidate.fingerprint
+        if same and generation.state.phase in KEPT:
+            return PlannedStep(generation.state.key, Effect.KEEP, "its content has not changed")
+    for generation in known:
+        is_ready = generation.state.phase is Phase.READY
+        if is_ready and can_adjust(generation.body, generation.config, candidate, polled):
+            return _in_place(generation, polled)
     return None
+
+
+def _in_place(generation: GenerationView, polled: Polled) -> PlannedStep:
+    key = generation.state.key
+    if generation.config == polled.config:
+        return PlannedStep(key, Effect.KEEP, "its configuration has not changed in meaning")
+    reason = "of its configuration only instance_group or version_policy has changed"
+    return PlannedStep(key, Effect.ADJUST, reason)
 
 
 def _next(view: ModelView, candidate: Candidate) -> GenerationKey:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.control import answers
+from interlock.control.adjusting import Adjustment, Stage, can_adjust
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lateness import is_late
 from interlock.control.lifecycle import (
@@ -28,6 +29,7 @@ from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, Unloa
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 from interlock.serving.table import ModelEntry
@@ -47,7 +49,9 @@ class Record:
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
     nothing of their content; `hung`, that its load was written off, and may hold a thread.
-    `failures` is how often its content has failed so far.
+    `failures` is how often its content has failed so far. `body` stands for the files but for
+    the configuration; `adjustment` is what is to become of the instances of what serves, or
+    failed to.
     """
 
     job: LoadJob
@@ -60,6 +64,8 @@ class Record:
     moved: bool = False
     hung: bool = False
     failures: int = 0
+    body: str = ""
+    adjustment: Adjustment | None = None
 
     @property
     def key(self) -> GenerationKey:
@@ -82,6 +88,20 @@ class Record:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is on its way, or other instances for what serves are, with no end yet."""
+        if self.phase is Phase.READY and self.adjustment is not None:
+            return self.adjustment.stage is not Stage.FAILED
+        return self.phase in ON_THE_WAY
+
+    @property
+    def why_unchanged(self) -> str:
+        """Why its instances are still what they were, "" where nobody wanted others."""
+        if self.phase is not Phase.READY or self.adjustment is None:
+            return ""
+        return self.adjustment.reason
+
     def is_past(self, report: Report) -> bool:
         """Whether the report comes too late to change anything."""
         return is_late(report, self.phase, built=self.served is not None)
@@ -102,7 +122,29 @@ class Record:
             ),
             self.fingerprint,
             None if self.served is None else self.served.leases,
+            instances=0 if self.served is None else self.served.instances.count,
+            body=self.body,
+            config=self.job.config,
         )
+
+    def become(self, job: LoadJob, fingerprint: str, origin: str) -> None:
+        """Stand for other files that come to the same, but perhaps for its instances."""
+        self.job, self.fingerprint, self.origin = job, fingerprint, origin
+        self.adjustment = None
+
+    def change_again(self) -> None:
+        """Try once more to get the instances that could not be had."""
+        if self.adjustment is not None:
+            self.adjustment = self.adjustment.again()
+
+    def adjusted(self) -> str:
+        """Let what was prepared take over; return what has changed, in a few words."""
+        made = self.adjustment
+        if made is None or made.update is None:
+            raise LookupError(f"nothing is prepared for {self.key}")
+        self.served = made.update.apply()
+        self.become(made.job, made.fingerprint, made.origin)
+        return made.update.summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +181,7 @@ class Unit:
     trying: list[Trying] = field(default_factory=list)
     alone: bool = False
     polled: Polled | None = None
+    given_up: list[InstanceUpdate] = field(default_factory=list)
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -146,6 +189,15 @@ class Unit:
     def actual(self) -> dict[GenerationKey, Phase]:
         """Return the phases as the planner takes them: see `Record.planned_phase`."""
         return {key: record.planned_phase for key, record in self.records.items()}
+
+    @property
+    def adjusting(self) -> dict[GenerationKey, Stage]:
+        """Return which of what serves is to get other instances, and how far that is."""
+        return {
+            key: record.adjustment.stage
+            for key, record in self.records.items()
+            if record.phase is Phase.READY and record.adjustment is not None
+        }
 
     @property
     def is_over(self) -> bool:
@@ -169,10 +221,22 @@ class Unit:
             if self.records[key].phase is Phase.FAILED
         ]
 
+    def unchanged(self) -> list[tuple[Version, str]]:
+        """Return which of the aspired versions serve as before, and why."""
+        return [
+            (key.version, reason)
+            for key in sorted(self.aspired)
+            if (reason := self.records[key].why_unchanged)
+        ]
+
     @property
     def has_moved(self) -> bool:
         """Whether files changed under the load of an aspired version."""
-        return any(self.records[key].moved for key in self.aspired)
+        records = [self.records[key] for key in self.aspired]
+        return any(
+            record.moved or (record.adjustment is not None and record.adjustment.moved)
+            for record in records
+        )
 
     def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
@@ -228,7 +292,13 @@ class Unit:
             )
 
     def retry(self, versions: AbstractSet[Version]) -> None:
-        """Begin a new generation of the same content of those of the versions that failed."""
+        """Begin a new generation of the same content of those of the versions that failed.
+
+        What serves as before, since its instances could not be changed, gets them after all.
+        """
+        for key in self.aspired:
+            if key.version in versions and self.records[key].why_unchanged:
+                self.records[key].change_again()
         if self.polled is None:
             return
         found = {one.version: one for one in (*self.polled.candidates, *self.polled.fallbacks)}
@@ -242,9 +312,7 @@ class Unit:
     def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
         """Return which aspired generations of the versions are on their way."""
         return {
-            key
-            for key in self.aspired
-            if key.version in versions and self.records[key].phase in ON_THE_WAY
+            key for key in self.aspired if key.version in versions and self.records[key].is_open
         }
 
     def why_no_retry(self, version: Version | None) -> ServiceError:
@@ -263,8 +331,11 @@ class Unit:
             for record in records
             if record.phase is Phase.FAILED
         ]
-        if failures:
-            return answers.load_failed(self.model, failures)
+        unchanged = [
+            (record.key.version, record.why_unchanged) for record in records if record.why_unchanged
+        ]
+        if failures or unchanged:
+            return answers.load_failed(self.model, failures, unchanged=unchanged)
         serve = sum(record.phase is Phase.READY for record in records)
         return None if serve == len(keys) else answers.retry_overtaken(self.model)
 
@@ -277,7 +348,7 @@ class Unit:
         open_keys = {
             key
             for key, record in self.records.items()
-            if record.phase in ON_THE_WAY or record.phase is Phase.PROVING
+            if record.is_open or record.phase is Phase.PROVING
         }
         over = [one for one in self.trying if not one.keys & open_keys]
         self.trying = [one for one in self.trying if one.keys & open_keys]
@@ -381,8 +452,40 @@ class Unit:
             if record.fingerprint == candidate.fingerprint and (
                 record.phase in KEPT or self._is_quarantined(record)
             ):
+                self._let_be(record)
+                return record.key
+        return self._changed_in_place(candidate)
+
+    def _changed_in_place(self, candidate: Candidate) -> GenerationKey | None:
+        """Return what serves where that can become what is asked for; ask for it."""
+        polled = self.polled
+        for record in self._generations_of(candidate.version):
+            if (
+                polled is not None
+                and record.phase is Phase.READY
+                and can_adjust(record.body, record.job.config, candidate, polled)
+            ):
+                self._adjust(record, candidate, polled)
                 return record.key
         return None
+
+    def _adjust(self, record: Record, candidate: Candidate, polled: Polled) -> None:
+        going_on = record.adjustment
+        if going_on is not None and going_on.goes_on_for(candidate, alone=self.alone):
+            return
+        self._let_be(record)
+        job = LoadJob(record.key, polled.config, polled.directory, candidate.observed)
+        self._directories.add(polled.directory)
+        if polled.config == record.job.config:
+            record.become(job, candidate.fingerprint, polled.origin)
+        else:
+            record.adjustment = Adjustment(job, candidate.fingerprint, polled.origin)
+
+    def _let_be(self, record: Record) -> None:
+        """Leave the instances as they are, whatever was asked for before."""
+        if record.adjustment is not None and record.adjustment.update is not None:
+            self.given_up.append(record.adjustment.update)
+        record.adjustment = None
 
     def _is_quarantined(self, record: Record) -> bool:
         return self.alone and record.phase is Phase.FAILED and not record.moved
@@ -404,6 +507,7 @@ class Unit:
             ),
             candidate.fingerprint,
             polled.origin,
+            body=candidate.body,
         )
         return key
 
@@ -423,6 +527,8 @@ class Unit:
         """Return the reason in the index; what serves says why its successor does not."""
         if record.phase is not Phase.READY:
             return record.reason
+        if record.why_unchanged:
+            return record.why_unchanged
         newest = self._generations_of(record.key.version)[0]
         if newest.phase is Phase.FAILED:
             return newest.reason

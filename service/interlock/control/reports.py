@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from interlock.control.lifecycle import Event
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
+from interlock.serving.instance_update import InstanceUpdate
+from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
 
 
@@ -40,6 +42,30 @@ class LoadDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdatePrepared:
+    """Other instances were built, and they passed; `update` belongs to the manager from here on."""
+
+    job: LoadJob
+    update: InstanceUpdate
+
+    @property
+    def key(self) -> GenerationKey:
+        return self.job.key
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFailed:
+    """Other instances could not be had, and nothing of them is left."""
+
+    job: LoadJob
+    error: ServiceError
+
+    @property
+    def key(self) -> GenerationKey:
+        return self.job.key
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The last lease was given back."""
 
@@ -53,4 +79,5 @@ class Unloaded:
     key: GenerationKey
 
 
-Report = Progress | Loaded | LoadFailed | LoadDropped | Drained | Unloaded
+Update = UpdatePrepared | UpdateFailed
+Report = Progress | Loaded | LoadFailed | LoadDropped | Update | Drained | Unloaded

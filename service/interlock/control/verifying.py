@@ -10,6 +10,7 @@ from interlock.control.executor import Loader
 from interlock.domain.errors import UnavailableError
 from interlock.repository.fingerprint import Fingerprint, fingerprint
 from interlock.repository.manifest_check import check_manifest
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
 
@@ -55,6 +56,27 @@ class VerifyingLoader:
 
     def unload(self, served: ServedModel) -> None:
         self.inside.unload(served)
+
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase
+    ) -> InstanceUpdate:
+        """Prepare what has the fingerprint of the job; raise FilesMovedError where it changes."""
+        self._check(job, "before its instances were changed")
+        try:
+            self.obey(job.model_directory, job.key.version)
+            update = self.inside.prepare_update(served, job, on_phase)
+        except Exception:
+            self._check(job, "while its instances were changed")
+            raise
+        try:
+            self._check(job, "while its instances were changed")
+        except FilesMovedError:
+            self.inside.close_update(update)
+            raise
+        return update
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        self.inside.close_update(update)
 
     def _check(self, job: LoadJob, when: str) -> None:
         if not job.fingerprint:

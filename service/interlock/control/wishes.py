@@ -19,11 +19,13 @@ class Candidate:
 
     `observed` is what its files must have while it is loaded, "" where that is not looked
     at. It differs from `fingerprint` where files were touched and their content is the same.
+    `body` stands for the files but for the configuration, "" where they are not known.
     """
 
     version: Version
     fingerprint: str
     observed: str = ""
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,18 @@ class TensorConfig:
 
 @dataclass(frozen=True, slots=True)
 class InstanceGroup:
-    """So many instances of one kind ("KIND_CPU", "KIND_GPU", "KIND_MODEL")."""
+    """So many instances of one kind ("KIND_CPU", "KIND_GPU", "KIND_MODEL").
+
+    `rest` is all that it says but for its name, its count and its GPUs, serialized: where
+    that is the same, so are the instances.
+    """
 
     name: str
     kind: str = "KIND_CPU"
     count: int = 1
     gpus: tuple[int, ...] = ()
     passive: bool = False
+    rest: bytes = field(default=b"", repr=False, compare=False)
 
 
 class WarmupData(Enum):

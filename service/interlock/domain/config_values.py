@@ -92,7 +92,16 @@ def _instance_group(group: pb.ModelInstanceGroup) -> values.InstanceGroup:
         count=group.count,
         gpus=tuple(group.gpus),
         passive=group.passive,
+        rest=_rest_of(group),
     )
+
+
+def _rest_of(group: pb.ModelInstanceGroup) -> bytes:
+    rest = pb.ModelInstanceGroup()
+    rest.CopyFrom(group)
+    for name in ("name", "count", "gpus"):
+        rest.ClearField(name)
+    return rest.SerializeToString(deterministic=True)
 
 
 def _warmup_sample(sample: pb.ModelWarmup) -> values.WarmupSample:

@@ -12,7 +12,7 @@ PENDING: Final = "pending"
 
 @dataclass(frozen=True, slots=True)
 class GenerationDescription:
-    """One content of a version; `leases` is how many requests are inside.
+    """One content of a version: requests inside it are `leases`, `instances` take them.
 
     `digest` is that of its files, `PENDING` until they have been read, "" where nobody does.
     """
@@ -21,6 +21,7 @@ class GenerationDescription:
     fingerprint: str
     leases: int
     digest: str = ""
+    instances: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Effect(Enum):
     KEEP = "keep"
     LOAD = "load"
     UNLOAD = "unload"
+    ADJUST = "adjust"
 
 
 @dataclass(frozen=True, slots=True)

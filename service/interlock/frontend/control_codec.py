@@ -105,4 +105,5 @@ def _generation(
         leases=generation.leases,
         fingerprint=generation.fingerprint,
         digest=generation.digest,
+        instances=generation.instances,
     )

@@ -25,6 +25,10 @@ from interlock.settings import GrpcSettings
 
 _UNIX: Final = "unix:"
 _WATCH_TIMEOUT_S: Final = 5.0
+_UNTAKEN_CALLS: Final = 65_536
+"""How many calls may wait for a thread to take them; 15 kB each, measured."""
+_UNTAKEN_S: Final = 3600
+"""For how long one may wait so: as long as its own deadline allows."""
 
 AddHotMethods = Callable[[grpc.Server, Pools], None]
 
@@ -110,6 +114,11 @@ def server_options(settings: GrpcSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.enable_channelz", 1),
+        # gRPC's defaults are 1000, 3000 and 30 s: past them it cancels calls and says nothing,
+        # between the first two at random. A burst waits instead.
+        ("grpc.server.max_pending_requests", _UNTAKEN_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", _UNTAKEN_CALLS),
+        ("grpc.server_max_unrequested_time_in_server", _UNTAKEN_S),
         ("grpc.keepalive_time_ms", keepalive.time_ms),
         ("grpc.keepalive_timeout_ms", keepalive.timeout_ms),
         ("grpc.keepalive_permit_without_calls", int(keepalive.permit_without_calls)),

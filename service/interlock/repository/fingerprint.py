@@ -6,11 +6,11 @@ change as one that is newer. The manifest says what the others shall be and is n
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from interlock.repository.layout import MANIFEST_FILE, version_of
+from interlock.repository.layout import MANIFEST_FILE, is_config, version_of
 from interlock.repository.listing import DIRECTORY, Entry, list_model
 
 
@@ -19,15 +19,21 @@ class Fingerprint:
     """The fingerprint of each version of a model.
 
     The configuration and every other file outside the version directories belong to all
-    versions alike.
+    versions alike. `bodies` are those of the same versions without the configuration: what
+    a version is made of, however it is to be served.
     """
 
     versions: Mapping[int, str]
     common: str
+    bodies: Mapping[int, str] = field(default_factory=dict)
 
     def of(self, version: int) -> str:
         """Return a version's fingerprint; without a directory only what is common."""
         return self.versions.get(version, self.common)
+
+    def body_of(self, version: int) -> str:
+        """Return the fingerprint of a version's files but for the configuration."""
+        return self.bodies.get(version, "")
 
 
 def fingerprint(model_directory: Path) -> Fingerprint:
@@ -62,13 +68,21 @@ def files_of(version: int, entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in [*common, *versions.get(version, [])] if entry.kind != DIRECTORY]
 
 
-def fingerprint_of(versions: Mapping[int, Iterable[Entry]], common: Iterable[Entry]) -> Fingerprint:
+def fingerprint_of(versions: Mapping[int, Iterable[Entry]], common: Sequence[Entry]) -> Fingerprint:
     """Return the fingerprint of what has been listed."""
     of_all = _lines(common)
+    of_bodies = _lines(body_entries(common))
+    own = {version: _lines(entries) for version, entries in versions.items()}
     return Fingerprint(
-        {version: _digest(of_all + _lines(entries)) for version, entries in versions.items()},
+        {version: _digest(of_all + lines) for version, lines in own.items()},
         _digest(of_all),
+        {version: _digest(of_bodies + lines) for version, lines in own.items()},
     )
+
+
+def body_entries(entries: Iterable[Entry]) -> list[Entry]:
+    """Return what is no configuration."""
+    return [entry for entry in entries if not is_config(entry.path)]
 
 
 def _lines(entries: Iterable[Entry]) -> list[str]:

@@ -99,6 +99,11 @@ def default_config_path(model_directory: Path) -> Path:
     return model_directory / _CONFIG_FILE
 
 
+def is_config(path: str) -> bool:
+    """Whether a file of a model, by its relative path, says how to serve it, and nothing else."""
+    return path == _CONFIG_FILE or path.startswith(f"{_CONFIG_FOLDER}/")
+
+
 def is_inside(path: Path, directory: Path) -> bool:
     """Whether a path, after all its links, lies in a directory, after all of that one's."""
     try:

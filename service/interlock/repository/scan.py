@@ -28,13 +28,14 @@ class FoundVersion:
     """A version's files as a scan saw them, the common ones of its model among them.
 
     `moved_ns` is when something happened last to any of them, or to a directory that they
-    lie in, by the file system's clock.
+    lie in, by the file system's clock. `body` is the fingerprint without the configuration.
     """
 
     version: int
     fingerprint: str
     files: tuple[Entry, ...]
     moved_ns: int
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,7 @@ def _found(
         entries=entries,
         fingerprint=prints,
         versions={
-            version: _version(version, prints.of(version), [*common, *own])
+            version: _version(version, prints, [*common, *own])
             for version, own in sorted(versions.items())
         },
         manifest=next((entry for entry in entries if entry.path == MANIFEST_FILE), None),
@@ -271,12 +272,13 @@ def _first(entry: Entry) -> str:
     return entry.path.partition("/")[0]
 
 
-def _version(version: int, fingerprint: str, entries: Sequence[Entry]) -> FoundVersion:
+def _version(version: int, prints: Fingerprint, entries: Sequence[Entry]) -> FoundVersion:
     return FoundVersion(
         version=version,
-        fingerprint=fingerprint,
+        fingerprint=prints.of(version),
         files=tuple(entry for entry in entries if entry.kind != DIRECTORY),
         moved_ns=max(entry.moved_ns for entry in entries),
+        body=prints.body_of(version),
     )
 
 

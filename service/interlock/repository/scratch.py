@@ -1,4 +1,4 @@
-"""The owned scratch root: model directories that come with a request, not from a repository.
+"""The owned scratch root: what comes with a request or over the network, not from a disk.
 
 Each process has a folder of its own that nobody else may enter, and holds a lock in it for
 as long as it lives. What a process left behind that has died is removed at the next start.
@@ -69,6 +69,10 @@ class Scratch:
     def _place(self) -> Path:
         """Return what the folder lies in; raise OSError where the system has no such place."""
         return Path(tempfile.gettempdir()) if self._parent is None else self._parent
+
+    def folder(self, prefix: str) -> Path:
+        """Make an empty folder that is removed with all the others, at the end. Raise OSError."""
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.open()))
 
     def build(self, files: Mapping[str, bytes]) -> Path:
         """Write a model directory of these files, by their paths in it, and return it.

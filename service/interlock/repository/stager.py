@@ -38,6 +38,7 @@ from interlock.repository.staging import (
     assess,
     assess_absence,
 )
+from interlock.repository.versionless import Versionless
 from interlock.repository.writing import Writers
 from interlock.runtime.clock import Clock
 
@@ -136,11 +137,18 @@ class Stager:
         self._clock = clock
         self._writers = writers
         self._models: dict[str, _Model] = {}
+        self._versionless = Versionless(rules.settle_s)
         self._is_at_start = True
+
+    @property
+    def versionless(self) -> Mapping[str, FoundModel]:
+        """The models that lay still at the last look and had no version."""
+        return self._versionless.models
 
     def look(self, scan: Scan) -> dict[StagedVersion, Staging]:
         """Return how far every version is that is there, or was there until just now."""
-        glance = _Glance(self._rules, self._clock(), self._writers, is_at_start=self._is_at_start)
+        now = self._clock()
+        glance = _Glance(self._rules, now, self._writers, is_at_start=self._is_at_start)
         for name, found in scan.models.items():
             known = self._models.get(name)
             if known is None:
@@ -152,6 +160,7 @@ class Stager:
             glance.miss(self._models[name], set())
         self._is_at_start = False
         self._models = {name: known for name, known in self._models.items() if known.versions}
+        self._versionless.look(scan, self._models, now)
         return {key: one.staging for key, one in self._versions() if one.staging is not None}
 
     def record(self, verification: Verification) -> None:
@@ -170,6 +179,8 @@ class Stager:
             for _, one in self._versions()
             if isinstance(one.staging, (Settling, Leaving))
         ]
+        if (until := self._versionless.next_look()) is not None:
+            times.append(until)
         return min(times, default=None)
 
     def _versions(self) -> Iterator[tuple[StagedVersion, _Version]]:

@@ -6,11 +6,11 @@ no bound of its own: the memory of what waits is bounded where requests are rece
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Protocol
 
 import structlog
 
@@ -18,6 +18,7 @@ from interlock.domain.errors import InternalError, ServiceError, UnavailableErro
 from interlock.domain.request import InferRequest
 from interlock.domain.response import InferResponse
 from interlock.runtime.threads import Thread, spawn
+from interlock.scheduling.base import BatchRunner, TakeOver
 from interlock.telemetry.statistics import VersionStatistics
 
 log = structlog.get_logger()
@@ -25,28 +26,40 @@ log = structlog.get_logger()
 STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
 
 
-class RunResult(Protocol):
-    """What a run came to: one outcome per request, and the moments between its parts."""
-
-    @property
-    def outcomes(self) -> Sequence[InferResponse | ServiceError]: ...
-    @property
-    def compute_start_ns(self) -> int: ...
-    @property
-    def compute_input_end_ns(self) -> int: ...
-    @property
-    def compute_output_start_ns(self) -> int: ...
-    @property
-    def compute_end_ns(self) -> int: ...
+_Queue = SimpleQueue[InferRequest | None]
 
 
-class BatchRunner(Protocol):
-    """What runs a batch: an instance of a backend, as far as a scheduler sees it."""
+class _Closed(_Queue):
+    """In the place of the queue after the stop: what is put into it is refused."""
+
+    def __init__(self, statistics: VersionStatistics, now_ns: Callable[[], int]) -> None:
+        self._statistics = statistics
+        self._now_ns = now_ns
+
+    def put(self, item: InferRequest | None, *_: object, **__: object) -> None:
+        if item is not None:
+            _refuse(item, UnavailableError(STOPPING), self._statistics, self._now_ns)
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One instance and its thread, which serves `first` and then whatever queue is current.
+
+    `retired` is set when it is to end.
+    """
+
+    runner: BatchRunner
+    first: _Queue
+    retired: Callable[[BatchRunner], None] | None = None
+    thread: Thread | None = None
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        return f"instance {self.runner.name}"
 
-    def run(self, requests: Sequence[InferRequest]) -> RunResult: ...
+    def join(self) -> None:
+        if self.thread is not None:
+            self.thread.join()
 
 
 class DirectScheduler:
@@ -58,6 +71,10 @@ class DirectScheduler:
 
     The threads start with the first request: a server of a thousand models, most of which
     nobody asks for, would else be thousands of threads, more than a container may have.
+    Those of a version whose instances are changed start with the change.
+
+    Other instances take over with a queue of their own: what waits is moved there, and each
+    thread that is left over in the former queue finds a None in it, whoever takes which.
 
     `hold` is a debugging aid: nothing runs before so many requests wait; then it is off
     for good.
@@ -75,15 +92,16 @@ class DirectScheduler:
         self._statistics = statistics
         self._start = start
         self._now_ns = now_ns
-        # None ends the thread that takes it.
-        self._queue: SimpleQueue[InferRequest | None] = SimpleQueue()
-        self._stopped = False
-        self._runners = tuple(runners)
-        # Guards the two below. `_held` is None once the threads run.
+        # None sends the thread that takes it to the current queue, or ends it there.
+        self._queue: _Queue = SimpleQueue()
+        # Guards the queue's assignment, moves between queues, and who is leaving.
+        self._seats_lock = Lock()
+        # Guards `_held`, which is None once the threads run, and the seats' threads.
         self._start_lock = Lock()
         self._held: list[InferRequest] | None = []
-        self._threads: list[Thread] = []
         self._hold = hold
+        self._seats = [_Seat(runner, self._queue) for runner in runners]
+        self._leaving: list[_Seat] = []
 
     @property
     def pending(self) -> int:
@@ -92,14 +110,30 @@ class DirectScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         request.queued_ns = self._now_ns()
+        queue = self._queue
         if self._held is None:
-            self._queue.put(request)
+            queue.put(request)
         else:
-            self._keep(request)
-        # Looked at after the put, and set before the queue is emptied for the last time:
-        # whichever comes second fails the request.
-        if self._stopped:
-            self._refuse_queued(UnavailableError(STOPPING))
+            self._keep(request, queue)
+        # Looked at after the put, and assigned before the former one is emptied for the last
+        # time: whichever comes second moves the request on, or fails it.
+        if queue is not self._queue:
+            self._catch_up(queue)
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        if {id(runner) for runner in runners} == {id(seat.runner) for seat in self._seats}:
+            return TakeOver(apply=_nothing, discard=_nothing)
+        self._start_all()
+        queue: _Queue = SimpleQueue()
+        known = {id(seat.runner): seat for seat in _running(self._seats)}
+        staying = [known[id(runner)] for runner in runners if id(runner) in known]
+        coming = self._staff([one for one in runners if id(one) not in known], queue)
+        return TakeOver(
+            apply=partial(self._take_over, queue, staying, coming, retired),
+            discard=partial(_dismiss, coming),
+        )
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
         with self._start_lock:
@@ -107,20 +141,83 @@ class DirectScheduler:
             failure = self._let_go(held) if held and error is None else None
         if error is not None:
             failure = _service_error(error(), "the scheduler")
-            self._refuse_queued(failure)
+            self._refuse_all(_emptied(self._queue), failure)
         self._refuse_all(held, failure)
-        for _ in self._threads:
+        for _ in _running(self._seats):
             self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._stopped = True
-        self._refuse_queued(UnavailableError(STOPPING))
+        with self._seats_lock:
+            leaving = tuple(self._leaving)
+        for seat in (*self._seats, *leaving):
+            seat.join()
+        with self._seats_lock:
+            former, self._queue = self._queue, _Closed(self._statistics, self._now_ns)
+        self._refuse_all(_emptied(former), UnavailableError(STOPPING))
 
-    def _keep(self, request: InferRequest) -> None:
+    def _start_all(self) -> None:
+        """Have threads, whether or not there is a request; raise UnavailableError."""
+        with self._start_lock:
+            held = self._held
+            if held is None:
+                return
+            self._held = None
+            failure = self._let_go(held)
+            if failure is not None:
+                self._held = []
+        self._refuse_all(held, failure)
+        if failure is not None:
+            raise failure
+
+    def _staff(self, runners: Iterable[BatchRunner], queue: _Queue) -> list[_Seat]:
+        """Start a thread for each; raise UnavailableError, and leave none, where one lacks."""
+        seats: list[_Seat] = []
+        for runner in runners:
+            seat = _Seat(runner, queue)
+            try:
+                seat.thread = self._start(seat.name, partial(self._serve, seat))
+            except RuntimeError as error:
+                _dismiss(seats)
+                raise UnavailableError(f"{seat.name}: {error}") from error
+            seats.append(seat)
+        return seats
+
+    def _take_over(
+        self,
+        queue: _Queue,
+        staying: Sequence[_Seat],
+        coming: Sequence[_Seat],
+        retired: Callable[[BatchRunner], None],
+    ) -> None:
+        with self._seats_lock:
+            former, seats = self._queue, self._seats
+            kept = {id(seat.runner) for seat in (*staying, *coming)}
+            leaving = [seat for seat in seats if id(seat.runner) not in kept]
+            for seat in leaving:
+                seat.retired = retired
+            # Before and after: what waits keeps its place before what comes.
+            _move(former, queue)
+            self._queue = queue
+            _move(former, queue)
+            for _ in _running(seats):
+                former.put(None)
+            self._seats = [*staying, *coming]
+            self._leaving += _running(leaving)
+        for seat in leaving:
+            if seat.thread is None:  # the system gave it none
+                retired(seat.runner)
+
+    def _catch_up(self, queue: _Queue) -> None:
+        """Take care of what may have been put into a queue that nobody serves any more."""
+        with self._seats_lock:
+            if not isinstance(self._queue, _Closed):
+                _move(queue, self._queue)
+                return
+        self._refuse_all(_emptied(queue), UnavailableError(STOPPING))
+
+    def _keep(self, request: InferRequest, queue: _Queue) -> None:
         """Take a request that came before the threads; start them once there are enough."""
         with self._start_lock:
             if self._held is None:  # somebody else was first
-                self._queue.put(request)
+                queue.put(request)
                 return
             self._held.append(request)
             if len(self._held) < self._hold:
@@ -136,15 +233,14 @@ class DirectScheduler:
 
         As many threads as the system gives will do: they share the queue.
         """
-        for runner in self._runners:
-            name = f"instance {runner.name}"
+        for seat in self._seats:
             try:
-                self._threads.append(self._start(name, partial(self._serve, runner)))
+                seat.thread = self._start(seat.name, partial(self._serve, seat))
             except RuntimeError as error:
-                running = len(self._threads)
-                log.error("no thread", wanted=name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
+                running = len(_running(self._seats))
+                log.error("no thread", wanted=seat.name, running=running, reason=str(error))  # noqa: TRY400 - the text says it all
                 if not running:
-                    return UnavailableError(f"{name}: {error}")
+                    return UnavailableError(f"{seat.name}: {error}")
                 break
         for request in held:
             self._queue.put(request)
@@ -153,26 +249,29 @@ class DirectScheduler:
     def _refuse_all(self, requests: Sequence[InferRequest], error: ServiceError | None) -> None:
         if error is not None:
             for request in requests:
-                self._refuse(request, error)
+                _refuse(request, error, self._statistics, self._now_ns)
 
-    def _refuse_queued(self, error: ServiceError) -> None:
-        while True:
-            try:
-                request = self._queue.get_nowait()
-            except Empty:
-                return
-            if request is not None:
-                self._refuse(request, error)
+    def _serve(self, seat: _Seat) -> None:
+        """Answer requests until there is no queue to serve any more."""
+        queue: _Queue | None = seat.first
+        while queue is not None:
+            self._serve_queue(queue, seat.runner)
+            queue = self._next_queue(seat, queue)
+        if seat.retired is not None:
+            seat.retired(seat.runner)
+            self._forget(seat)
 
-    def _refuse(self, request: InferRequest, error: ServiceError) -> None:
-        self._statistics.record_failure(self._now_ns() - request.received_ns)
-        responder = request.responder
-        if responder is not None:
-            responder.fail(error)
+    def _forget(self, seat: _Seat) -> None:
+        with self._seats_lock:
+            self._leaving = [other for other in self._leaving if other is not seat]
 
-    def _serve(self, runner: BatchRunner) -> None:
+    def _next_queue(self, seat: _Seat, served: _Queue) -> _Queue | None:
+        with self._seats_lock:
+            return None if seat.retired is not None or self._queue is served else self._queue
+
+    def _serve_queue(self, queue: _Queue, runner: BatchRunner) -> None:
         """Answer requests until told to end; nothing that one of them does ends the thread."""
-        take = self._queue.get
+        take = queue.get
         request = take()
         while request is not None:
             try:
@@ -229,6 +328,68 @@ class DirectScheduler:
                 output_ns=output_ns,
             )
         return outcome
+
+
+def _running(seats: Iterable[_Seat]) -> list[_Seat]:
+    """Return those that have a thread."""
+    return [seat for seat in seats if seat.thread is not None]
+
+
+def _move(former: _Queue, queue: _Queue) -> None:
+    """Move what waits from one queue to another; what tells threads to go on stays."""
+    told = 0
+    for _ in range(former.qsize()):
+        try:
+            request = former.get_nowait()
+        except Empty:
+            break
+        if request is None:
+            told += 1
+        else:
+            queue.put(request)
+    for _ in range(told):
+        former.put(None)
+
+
+def _emptied(queue: _Queue) -> list[InferRequest]:
+    """Take out and return the requests that wait."""
+    found: list[InferRequest] = []
+    while True:
+        try:
+            request = queue.get_nowait()
+        except Empty:
+            return found
+        if request is not None:
+            found.append(request)
+
+
+def _refuse(
+    request: InferRequest,
+    error: ServiceError,
+    statistics: VersionStatistics,
+    now_ns: Callable[[], int],
+) -> None:
+    statistics.record_failure(now_ns() - request.received_ns)
+    responder = request.responder
+    if responder is not None:
+        responder.fail(error)
+
+
+def _dismiss(seats: Iterable[_Seat]) -> None:
+    """End threads that wait at a queue that never became current."""
+    for seat in seats:
+        seat.retired = _keep_quiet
+        seat.first.put(None)
+    for seat in seats:
+        seat.join()
+
+
+def _keep_quiet(_runner: BatchRunner) -> None:
+    """What has not run is not handed on."""
+
+
+def _nothing() -> None:
+    """The same instances go on: there is nothing to take over."""
 
 
 def _service_error(

@@ -7,7 +7,7 @@ when; nothing is shown here.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +21,13 @@ from interlock.domain.config_complete import check, complete
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.listing import OTHER, list_model
+from interlock.scheduling.base import BatchRunner
 from interlock.scheduling.direct import DirectScheduler
 from interlock.serving.golden.file import golden_files
 from interlock.serving.golden.proof import Proof
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.labels import read_labels
+from interlock.serving.live_instances import LiveInstances
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
 from interlock.serving.warmup import warm, warmup_batches
@@ -100,7 +103,7 @@ class ModelLoader:
         nobody who could do anything about it.
         """
         model, version = served.key.model, served.key.version
-        for part in (served.scheduler.stop, served.close):
+        for part in (served.scheduler.stop, served.instances.close):
             try:
                 part()
             except Exception:
@@ -112,16 +115,80 @@ class ModelLoader:
             "gave memory back", model=model, version=version, freed_bytes=freed, took_ms=took_ms
         )
 
+    def prepare_update(
+        self, served: ServedModel, job: LoadJob, on_phase: OnPhase = _tell_nobody
+    ) -> InstanceUpdate:
+        """Build the instances that a version that serves has not, warm them up, prove one; blocks.
+
+        The job's configuration differs from that of the version in its instances alone, the
+        model itself is not opened again. Raise ServiceError with the reason; what was built
+        is closed again, and the version goes on as it is.
+        """
+        model = served.instances.hold()
+        try:
+            with ExitStack() as undo:
+                undo.callback(served.instances.let_go)
+                return self._prepare_update(served, job, model, undo, on_phase)
+        except BaseException:
+            self._trim()
+            raise
+
+    def close_update(self, update: InstanceUpdate) -> None:
+        """Close what an update that was applied, or was not, has left over; blocks."""
+        key = update.served.key
+        try:
+            update.close()
+        except Exception:
+            log.exception("closing failed", model=key.model, version=key.version)
+        self._trim()
+
+    def _prepare_update(
+        self,
+        served: ServedModel,
+        job: LoadJob,
+        model: OpenedModel,
+        undo: ExitStack,
+        on_phase: OnPhase,
+    ) -> InstanceUpdate:
+        config = self._completed(job.config, model)
+        before = served.instances.now
+        after = build_instances(model, config, keep=before)
+        new = after.without(before)
+        undo.callback(new.close)
+        if new.active:
+            built = _Built(job, config, served.rules, new.active, served.statistics)
+            self._warm_up(built, on_phase)
+            self._prove(built, on_phase)
+        going = {id(one): one for one in before.active}
+
+        def retire(runner: BatchRunner) -> None:
+            self._retire(going[id(runner)], job)
+
+        take_over = served.scheduler.prepare(after.active, retire)
+        undo.pop_all()
+        return InstanceUpdate(job, replace(served, config=config), before, after, take_over)
+
+    def _retire(self, instance: Instance, job: LoadJob) -> None:
+        """Close an instance that has run its last request, in its own thread."""
+        model, version = job.key.model, job.key.version
+        try:
+            instance.close()
+        except Exception:
+            log.exception("closing failed", model=model, version=version, instance=instance.name)
+        log.debug("instance closed", model=model, version=version, instance=instance.name)
+        self._trim()
+
     def _build(self, job: LoadJob, undo: ExitStack, on_phase: OnPhase) -> ServedModel:
         version_directory = job.model_directory / str(job.key.version)
         _refuse_what_is_no_file(version_directory)
         files = VersionFiles(job.model_directory, version_directory, job.key.version)
         backend = self._backends.find(job.config.backend, model=job.config.name)
         opened = backend.open(files, job.config)
-        undo.callback(opened.close)
+        live = LiveInstances(opened)
+        undo.callback(live.close)
         config = self._completed(job.config, opened)
         instances = build_instances(opened, config)
-        undo.callback(instances.close)
+        live.replace(instances)
         labels = read_labels(config, job.model_directory)
         rules = RequestRules.of(config)
         statistics = VersionStatistics()
@@ -133,15 +200,17 @@ class ModelLoader:
         scheduler = DirectScheduler(
             instances.active, statistics, hold=self._hold, now_ns=self._now_ns
         )
-        return ServedModel(
+        served = ServedModel(
             key=job.key,
             config=config,
             rules=rules,
             scheduler=scheduler,
             statistics=statistics,
             labels=labels,
-            close=undo.pop_all().close,
+            instances=live,
         )
+        undo.pop_all()
+        return served
 
     def _warm_up(self, built: _Built, on_phase: OnPhase) -> None:
         job = built.job

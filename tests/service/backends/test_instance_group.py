@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from interlock.backends.base import BatchResult
-from interlock.backends.instance_group import Instances, build_instances
+from interlock.backends.instance_group import Instances, Place, Placed, build_instances
 from interlock.domain.config import InstanceGroup, ModelConfig, ModelFacts
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.request import InferRequest
@@ -96,12 +96,84 @@ def test_what_was_built_is_closed_when_a_later_instance_fails() -> None:
     assert sorted(model.closed) == ["a_0", "a_1"]
 
 
+def test_what_is_there_is_kept_and_what_is_lacking_is_built() -> None:
+    model = FakeModel()
+    before = build_instances(model, config(InstanceGroup("a")))
+
+    after = build_instances(model, config(InstanceGroup("a", count=3)), keep=before)
+
+    assert model.made == [("a_0", 0), ("a_1", 1), ("a_2", 2)]
+    assert after.active[0] is before.active[0]
+    assert [one.name for one in after.without(before).active] == ["a_1", "a_2"]
+
+
+def test_a_group_with_another_name_keeps_its_instances() -> None:
+    model = FakeModel()
+    before = build_instances(model, config(InstanceGroup("a", count=2)))
+
+    after = build_instances(model, config(InstanceGroup("b", count=2)), keep=before)
+
+    assert after.active == before.active
+
+
+def test_of_two_groups_that_one_goes_that_is_no_longer_named() -> None:
+    model = FakeModel()
+    before = build_instances(model, config(InstanceGroup("a"), InstanceGroup("b")))
+
+    after = build_instances(model, config(InstanceGroup("b")), keep=before)
+
+    assert [one.name for one in after.active] == ["b_0"]
+    assert [one.name for one in before.without(after).active] == ["a_0"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(InstanceGroup("a", kind="KIND_MODEL"), id="kind"),
+        pytest.param(InstanceGroup("a", gpus=(1,)), id="GPU"),
+        pytest.param(InstanceGroup("a", rest=b"rate limiter"), id="anything else"),
+    ],
+)
+def test_an_instance_of_another_kind_is_built_anew(other: InstanceGroup) -> None:
+    model = FakeModel()
+    before = build_instances(model, config(InstanceGroup("a")))
+
+    after = build_instances(model, config(other), keep=before)
+
+    assert after.without(before) == after
+
+
+def test_one_that_becomes_passive_is_built_anew() -> None:
+    model = FakeModel()
+    before = build_instances(model, config(InstanceGroup("a"), InstanceGroup("b")))
+    wanted = config(InstanceGroup("a"), InstanceGroup("b", passive=True))
+
+    after = build_instances(model, wanted, keep=before)
+
+    assert after.active == before.active[:1]
+    assert len(after.without(before).passive) == 1
+
+
+def test_what_is_kept_is_not_closed_when_another_cannot_be_built() -> None:
+    before = build_instances(FakeModel(), config(InstanceGroup("a")))
+    model = FakeModel(limit=2)
+
+    with pytest.raises(InternalError, match="no room for a_2"):
+        build_instances(model, config(InstanceGroup("a", count=3)), keep=before)
+
+    assert model.closed == ["a_1"]
+
+
 def test_every_instance_is_closed_even_if_one_of_them_fails_at_it() -> None:
     closed: list[str] = []
     bad = FakeInstance("bad", closed, InternalError("stuck"))
     instances = Instances(
-        active=(FakeInstance("a", closed), bad, FakeInstance("b", closed)),
-        passive=(FakeInstance("idle", closed),),
+        (
+            Placed(Place("a", (), passive=False), FakeInstance("a", closed)),
+            Placed(Place("bad", (), passive=False), bad),
+            Placed(Place("b", (), passive=False), FakeInstance("b", closed)),
+            Placed(Place("idle", (), passive=True), FakeInstance("idle", closed)),
+        )
     )
 
     with pytest.raises(InternalError, match="stuck"):

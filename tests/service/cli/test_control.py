@@ -188,7 +188,8 @@ def described(**changes: str) -> pb.DescribeResponse:
         setattr(answer, name, value)
     answer.versions.add(version="1", on_disk=True, why_not_ready="not\nselected")
     version = answer.versions.add(version="2", on_disk=True, selected=True)
-    version.generations.add(state=state("2", pb.PHASE_READY, "READY"), leases=3, fingerprint="f")
+    serving = state("2", pb.PHASE_READY, "READY")
+    version.generations.add(state=serving, leases=3, fingerprint="f", instances=2)
     return answer
 
 
@@ -203,9 +204,9 @@ def test_describe_shows_why_a_version_is_not_loaded(command_line: CommandLine) -
         "version policy: latest 1",
         "problem: -",
         "",
-        "VERSION ON DISK SELECTED PHASE GENERATION SINCE REQUESTS REASON",
-        "1 yes no - - - - not selected",
-        f"2 yes yes ready 1 {WRITTEN} 3 because of it",
+        "VERSION ON DISK SELECTED PHASE GENERATION SINCE INSTANCES REQUESTS REASON",
+        "1 yes no - - - - - not selected",
+        f"2 yes yes ready 1 {WRITTEN} 2 3 because of it",
     ]
 
 
@@ -220,8 +221,8 @@ def test_describe_shows_what_arrives_sizes_and_digests(command_line: CommandLine
         printed = command_line.ask(server, ["describe", "m"])
 
     assert printed.lines[-5:] == [
-        "1 yes no staging - - - staging: 3 of 4 files",
-        f"2 yes yes ready 1 {WRITTEN} 3 because of it",
+        "1 yes no staging - - - - staging: 3 of 4 files",
+        f"2 yes yes ready 1 {WRITTEN} 2 3 because of it",
         "version 2: 4096 bytes on disk",
         "version 2, next content: staging: settling",
         "version 2#1: digest pending",

@@ -38,6 +38,7 @@ GROUP = RestrictedProtocols((ProtocolCategory.HEALTH, ProtocolCategory.TRACE), "
 CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("model-repository", "a", [], lambda s: s.repository.roots, (Path("a"),)),
     ("model-store", "a", [], lambda s: s.repository.roots, (Path("a"),)),
+    ("cloud-cache-bytes", "1000", [ROOT], lambda s: s.repository.cloud.cache_bytes, 1000),
     (
         "model-control-mode",
         "Explicit",
@@ -424,3 +425,33 @@ def test_the_help_names_every_flag_with_default_and_variable() -> None:
     assert "default 8001, INTERLOCK_GRPC_PORT" in text
     assert "--model-store" not in text
     assert "--allow-http" not in text
+
+
+def test_object_stores_and_folders_stand_beside_each_other() -> None:
+    settings = read_settings(
+        [ROOT, "--model-repository=s3://bucket/models", "--model-store=gs://other"],
+        {"AWS_PROFILE": "work", "SECRET": "hush"},
+    )
+
+    repository = settings.repository
+    assert repository.roots == (Path("models"),)
+    assert [one.url for one in repository.cloud.locations] == ["s3://bucket/models", "gs://other"]
+    assert repository.cloud.environment == {"AWS_PROFILE": "work"}
+
+
+def test_an_object_store_alone_will_do() -> None:
+    settings = read_settings([], {"INTERLOCK_MODEL_REPOSITORY": "s3://a/b,as://c/d"})
+
+    assert settings.repository.roots == ()
+    assert len(settings.repository.cloud.locations) == 2
+
+
+def test_a_url_that_names_no_bucket_is_refused() -> None:
+    with pytest.raises(FlagError, match=r"--model-repository expects s3://BUCKET/PATH, .* got"):
+        read_settings(["--model-repository=s3://"], {})
+
+
+def test_no_credential_is_shown() -> None:
+    settings = read_settings([ROOT], {"AWS_SECRET_ACCESS_KEY": "hush"})
+
+    assert "hush" not in repr(settings)

@@ -103,6 +103,48 @@ def test_each_generation_has_its_own(world: Digesting) -> None:
     assert world.inside.unloaded == [key(1)]
 
 
+@pytest.mark.parametrize("is_made", [True, False], ids=["made", "pending"])
+def test_a_change_in_place_that_was_applied_has_the_files_digested_anew(
+    world: Digesting, *, is_made: bool
+) -> None:
+    served = world.loader.load(world.job(), ignore)
+    if is_made:
+        world.work()
+    (world.directory / "config.pbtxt").write_text('name: "m" instance_group { count: 2 }')
+    update = world.loader.prepare_update(served, world.job(), ignore)
+    update.apply()
+
+    world.loader.close_update(update)
+    assert world.loader.digest_of(key(1)) == PENDING
+    world.work()
+
+    assert world.loader.digest_of(key(1)) == world.digest()
+    assert world.inside.closed_updates == [update]
+
+
+def test_one_that_was_not_applied_leaves_the_digest_as_it_was(world: Digesting) -> None:
+    served = world.loader.load(world.job(), ignore)
+    world.work()
+    before = world.digest()
+    (world.directory / "config.pbtxt").write_text('name: "m" instance_group { count: 2 }')
+
+    world.loader.close_update(world.loader.prepare_update(served, world.job(), ignore))
+
+    assert (world.tasks, world.loader.digest_of(key(1))) == ([], before)
+
+
+def test_a_version_that_is_unloaded_before_its_update_is_closed_has_none(world: Digesting) -> None:
+    served = world.loader.load(world.job(), ignore)
+    update = world.loader.prepare_update(served, world.job(), ignore)
+    update.apply()
+    world.loader.unload(served)
+
+    world.loader.close_update(update)
+    world.work()
+
+    assert world.loader.digest_of(key(1)) == NONE
+
+
 def test_what_is_unloaded_meanwhile_is_not_read(world: Digesting) -> None:
     served = world.loader.load(world.job(), ignore)
     world.loader.unload(served)

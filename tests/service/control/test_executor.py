@@ -20,6 +20,8 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    UpdateFailed,
+    UpdatePrepared,
 )
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
@@ -431,3 +433,58 @@ def test_without_threads_left_a_load_fails_and_says_what_to_do() -> None:
             "ended since; restart the server"
         )
     office.loader.let_go()
+
+
+def job(of: GenerationKey) -> LoadJob:
+    return LoadJob(of, ModelConfig(of.model), Path("/models") / of.model)
+
+
+def test_a_change_in_place_ends_in_what_was_prepared() -> None:
+    office = Office()
+    model = office.loaded(key(1))
+    wanted = job(key(1))
+
+    office.executor.adjust(wanted, model)
+
+    report = office.next()
+    assert isinstance(report, UpdatePrepared)
+    assert report.job is wanted
+    assert report.update.served.config is wanted.config
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(InternalError("no room"), "Internal: no room", id="on purpose"),
+        pytest.param(ValueError("a bug"), "Internal: ValueError: a bug", id="unexpected"),
+        pytest.param(SystemExit(1), "Internal: SystemExit: 1", id="a model that ends the process"),
+    ],
+)
+def test_a_change_in_place_that_fails_says_why(error: BaseException, reason: str) -> None:
+    office = Office()
+    model = office.loaded(key(1))
+    office.loader.failing[1] = error
+
+    with capture_logs():
+        office.executor.adjust(job(key(1)), model)
+        report = office.next()
+
+    assert isinstance(report, UpdateFailed)
+    assert (report.key, report.error.reason) == (key(1), reason)
+
+
+def test_a_change_in_place_that_has_not_begun_is_given_up_at_the_end() -> None:
+    office = Office(load_threads=1)
+    model = office.loaded(key(1))
+    office.loader.hold("busy")
+    office.load(key(1, model="busy"))
+    assert office.loader.begun["busy"].wait(30)
+    office.executor.adjust(job(key(1)), model)
+
+    office.executor.drop_waiting()
+
+    report = office.next()
+    assert isinstance(report, UpdateFailed)
+    assert report.error.reason == "Unavailable: Server is stopping"
+    office.loader.let_go("busy")
+    assert isinstance(office.next(), Loaded)

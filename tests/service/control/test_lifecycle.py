@@ -62,8 +62,14 @@ def test_the_way_of_a_version_that_serves() -> None:
     ]
 
 
-def test_what_serves_can_only_drain() -> None:
-    assert [event for phase, event in TRANSITIONS if phase is Phase.READY] == [Event.WITHDRAW]
+def test_what_serves_goes_on_to_until_it_drains() -> None:
+    moves = {event: after for (phase, event), after in TRANSITIONS.items() if phase is Phase.READY}
+
+    assert moves == {
+        Event.ADJUST: Phase.READY,
+        Event.KEEP: Phase.READY,
+        Event.WITHDRAW: Phase.DRAINING,
+    }
 
 
 def test_every_phase_short_of_ready_can_fail_once_it_was_touched() -> None:

@@ -10,8 +10,17 @@ from structlog.testing import capture_logs
 
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import Listing
-from interlock.control.listing import MAX_AGE_S, MIN_AGE_S, PATIENCE_S, RepositoryListing
+from interlock.control.listing import (
+    MAX_AGE_S,
+    MIN_AGE_S,
+    PATIENCE_S,
+    REMOTE_PATIENCE_S,
+    Remote,
+    RepositoryListing,
+)
+from interlock.domain.errors import UnavailableError
 from interlock.domain.ids import ModelName
+from interlock.repository.cloud.root import CloudError
 from interlock.repository.snapshot import RootListing, list_root
 from interlock.runtime.threads import spawn
 from tests.support.control import HandClock
@@ -237,6 +246,101 @@ def test_what_was_missed_at_start_is_made_up_for_unless_models_are_loaded_once(o
     assert listing.all_listed
     assert listing.any_listed is not once
     assert list(listing.missed) == (["/one"] if once else [])
+
+
+def test_what_could_be_listed_but_not_read_at_start_is_missed_where_models_are_loaded_once() -> (
+    None
+):
+    listing = RepositoryListing(
+        [ONE], clock=HandClock(), look=lambda _: holding("a"), submit=lambda task: task(), once=True
+    )
+    first_loads = FirstLoads()
+    listing.begin(first_loads)
+    listing.tick()
+    listing.tick()
+    told = [(listing.missed, listing.any_listed)]
+
+    first_loads.end("/one", UnavailableError("down"))
+
+    assert [*told, (listing.missed, listing.any_listed)] == [({}, True), ({"/one": "down"}, False)]
+
+
+URL = "s3://bucket/models"
+
+
+@dataclass
+class Store:
+    """A repository on another machine, besides one in a folder."""
+
+    models: set[str]
+    problem: str = ""
+    asked: int = 0
+    clock: HandClock = field(default_factory=HandClock)
+    hangs: bool = False
+
+    def __post_init__(self) -> None:
+        self.listing = RepositoryListing(
+            [ONE, TWO],
+            clock=self.clock,
+            look=lambda _: holding("a", "both"),
+            remote={TWO: Remote(URL, self._ask, age_s=15.0)},
+            submit=self._submit,
+        )
+        self.listing.begin(FirstLoads())
+
+    def after(self, seconds: float) -> Listing:
+        self.clock.now += seconds
+        self.listing.names()
+        self.listing.tick()
+        self.listing.tick()
+        return self.listing.known
+
+    def _submit(self, task: Callable[[], None]) -> None:
+        if not self.hangs:
+            task()
+
+    def _ask(self) -> frozenset[str]:
+        self.asked += 1
+        if self.problem:
+            raise CloudError(self.problem)
+        return frozenset(self.models)
+
+
+def test_a_store_is_asked_for_its_names_now_and_then_whoever_looks() -> None:
+    store = Store({"both", "b"})
+    assert store.after(0) == Listing(names("a", "b"), names("both"))
+    store.models.add("c")
+
+    assert store.after(14.9) == Listing(names("a", "b"), names("both"))
+    assert store.after(0.1) == Listing(names("a", "b", "c"), names("both"))
+    assert store.asked == 2
+
+
+def test_a_store_that_does_not_answer_keeps_its_names_and_is_called_by_its_url() -> None:
+    store = Store({"b"})
+    store.after(0)
+    store.problem = f"{URL}: down"
+
+    assert store.after(15) == Listing(names("a", "b", "both"))
+    assert store.listing.problems == {URL: f"{URL}: down"}
+    assert not store.listing.all_listed
+
+    store.problem = ""
+    store.models.clear()  # an empty bucket is no disk that is not mounted
+    assert store.after(15) == Listing(names("a", "both"))
+    assert store.listing.all_listed
+
+
+def test_a_store_is_given_more_time_than_a_disk() -> None:
+    store = Store(set(), hangs=True)
+    store.after(0)
+
+    store.after(PATIENCE_S)
+    told = [set(store.listing.problems)]
+    store.after(REMOTE_PATIENCE_S - PATIENCE_S)
+
+    assert [*told, set(store.listing.problems)] == [{"/one"}, {"/one", URL}]
+    assert store.listing.problems[URL] == f"model repository has not answered for 60 s: {URL}"
 
 
 def test_the_start_does_not_wait_for_ever_for_a_repository_that_hangs() -> None:

@@ -2,11 +2,13 @@
 
 import queue
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
 
-from interlock.control.load_watch import Attempt, LoadWatch, WrittenOffError
+from interlock.control.load_watch import Attempt, LoadWatch, WriteOff, WrittenOffError
 from interlock.domain.errors import UnavailableError
 from interlock.domain.ids import GenerationKey
 from interlock.serving.load_job import LoadPhase
@@ -14,11 +16,16 @@ from tests.support.control import HandClock, key
 
 
 class Desk:
-    """A watch whose own thread sleeps until the test is over, and what it has written off."""
+    """A watch whose own thread sleeps from the first load to the end of the test.
+
+    So that it is the test that looks, and nobody else.
+    """
 
     def __init__(self, *, timeout_s: float = 0.0, notice_s: float = 30.0) -> None:
         self.clock = HandClock()
-        self.over = threading.Event()
+        self._asleep = threading.Event()
+        self._over = threading.Event()
+        self._attempts: list[Attempt] = []
         self.written_off: list[tuple[GenerationKey, str]] = []
         self.watch = LoadWatch(
             self.clock, timeout_s=timeout_s, notice_s=notice_s, sleep=lambda _: self._sleep()
@@ -28,19 +35,40 @@ class Desk:
         def write_off(error: UnavailableError) -> None:
             self.written_off.append((of, str(error)))
 
-        return self.watch.begin(of, write_off)
+        return self.watch_over(of, write_off)
+
+    def watch_over(self, of: GenerationKey, write_off: WriteOff) -> Attempt:
+        attempt = self.watch.begin(of, write_off)
+        self._attempts.append(attempt)
+        assert self._asleep.wait(30)
+        return attempt
 
     def look_after(self, seconds: float) -> float | None:
         self.clock.now += seconds
         return self.watch.look()
 
+    def close(self) -> None:
+        """Let the thread wake up, and find that there is nothing to watch any more."""
+        for attempt in self._attempts:
+            self.watch.end(attempt)
+        self._over.set()
+
     def _sleep(self) -> None:
-        assert self.over.wait(30)
+        self._asleep.set()
+        self._over.wait()
 
 
 @pytest.fixture
-def desk() -> "Desk":
-    return Desk(timeout_s=10.0)
+def desk() -> Iterator[Desk]:
+    with closing(Desk(timeout_s=10.0)) as desk:
+        yield desk
+
+
+@pytest.fixture
+def patient_desk() -> Iterator[Desk]:
+    """One where nothing is written off."""
+    with closing(Desk()) as desk:
+        yield desk
 
 
 def test_a_load_that_takes_too_long_is_written_off_once(desk: Desk) -> None:
@@ -101,8 +129,8 @@ def test_each_load_has_its_own_time(desk: Desk) -> None:
     assert [of for of, _ in desk.written_off] == [key(1)]
 
 
-def test_a_load_that_takes_long_is_told_of_again_and_again() -> None:
-    desk = Desk()
+def test_a_load_that_takes_long_is_told_of_again_and_again(patient_desk: Desk) -> None:
+    desk = patient_desk
     attempt = desk.begin(key(1))
     with capture_logs() as lines:
         assert desk.look_after(29.0) == pytest.approx(1.0)
@@ -122,16 +150,14 @@ def test_a_load_that_takes_long_is_told_of_again_and_again() -> None:
     assert (lines[0]["model"], lines[0]["version"], lines[0]["generation"]) == ("m", 1, 1)
 
 
-def test_one_that_cannot_be_written_off_does_not_keep_the_others() -> None:
-    desk = Desk(timeout_s=1.0)
-
+def test_one_that_cannot_be_written_off_does_not_keep_the_others(desk: Desk) -> None:
     def broken(error: UnavailableError) -> None:
         raise ValueError(error)
 
-    desk.watch.begin(key(1), broken)
+    desk.watch_over(key(1), broken)
     desk.begin(key(2))
     with capture_logs() as lines:
-        desk.look_after(1.0)
+        desk.look_after(10.0)
 
     assert [of for of, _ in desk.written_off] == [key(2)]
     assert [line["event"] for line in lines] == ["a load could not be written off"]

@@ -8,6 +8,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -24,16 +25,44 @@ from interlock.control.reports import (
     Progress,
     Report,
     Unloaded,
+    UpdateFailed,
+    UpdatePrepared,
 )
-from interlock.control.wishes import LoadWish, RetryWish, UnloadAll, UnloadWish
+from interlock.control.wishes import (
+    Candidate,
+    LoadWish,
+    Polled,
+    RetryWish,
+    UnloadAll,
+    UnloadWish,
+)
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey, ModelName, Version
+from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.served_model import ServedModel
-from tests.support.control import World, polled, served
+from tests.support.control import World, polled, served, update_of
+from tests.support.running import config_of
+
+CONFIGS = {
+    (model, count): config_of(
+        f'backend: "identity" instance_group {{ count: {count} kind: KIND_CPU }}', model=model
+    )
+    for model in ("m", "n")
+    for count in (1, 2)
+}
 
 models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
+
+
+def with_instances(model: str, versions: set[int], count: int) -> Polled:
+    """Versions of one content each, which differ from each other in their instances alone."""
+    config = CONFIGS[model, count]
+    candidates = tuple(
+        Candidate(Version(version), f"{count}", body="body") for version in sorted(versions)
+    )
+    return replace(polled(model=model), config=config, candidates=candidates)
 
 
 class Reconciling(RuleBasedStateMachine):
@@ -47,6 +76,7 @@ class Reconciling(RuleBasedStateMachine):
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
+        self.updates: list[InstanceUpdate] = []
         self.wishes: list[LoadWish | UnloadWish | RetryWish] = []
         self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
@@ -68,6 +98,30 @@ class Reconciling(RuleBasedStateMachine):
         wish = LoadWish(replace(found, fallbacks=fallbacks), alone=True)
         self.wishes.append(wish)
         self.world.inbox.put(wish)
+
+    @rule(model=models, versions=st.sets(st.integers(1, 3), min_size=1), count=st.integers(1, 2))
+    def wish_for_other_instances(
+        self, model: str, versions: set[int], count: int, *, alone: bool = False
+    ) -> None:
+        wish = LoadWish(with_instances(model, versions, count), alone=alone)
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    @rule(model=models, versions=st.sets(st.integers(1, 3), min_size=1), count=st.integers(1, 2))
+    def wish_for_other_instances_alone(self, model: str, versions: set[int], count: int) -> None:
+        self.wish_for_other_instances(model, versions, count, alone=True)
+
+    @precondition(lambda self: self.world.executor.adjusting)
+    @rule(pick=picks, is_good=st.booleans())
+    def a_change_in_place_ends(self, pick: int, *, is_good: bool) -> None:
+        adjusting = self.world.executor.adjusting
+        job, version = adjusting.pop(pick % len(adjusting))
+        if is_good:
+            update = update_of(version, job)
+            self.updates.append(update)
+            self.world.inbox.put(UpdatePrepared(job, update))
+        else:
+            self.world.inbox.put(UpdateFailed(job, InternalError("no room")))
 
     @rule(model=models)
     def wish_for_nothing(self, model: str) -> None:
@@ -97,10 +151,10 @@ class Reconciling(RuleBasedStateMachine):
     @rule(pick=picks, fate=st.sampled_from(["built", "built", "failed", "dropped"]))
     def a_load_ends(self, pick: int, fate: str) -> None:
         key = self._pick(self.world.executor.loading, pick)
-        del self.world.executor.loading[key]
+        job = self.world.executor.loading.pop(key)
         if fate == "built":
             self.alive.add(key)
-            self.world.inbox.put(Loaded(key, served(key)))
+            self.world.inbox.put(Loaded(key, served(key, job.config)))
         elif fate == "failed":
             self.world.inbox.put(LoadFailed(key, InternalError("broken")))
         elif key not in self.came_to:
@@ -202,7 +256,15 @@ class Reconciling(RuleBasedStateMachine):
     def the_plan_on_its_own_result_is_empty(self) -> None:
         if not self.world.inbox.wait(0):
             for unit in self.manager._units.values():
-                assert plan(unit.aspired, unit.actual, alone=unit.alone) == ()
+                adjusting = unit.adjusting
+                assert not plan(unit.aspired, unit.actual, alone=unit.alone, adjusting=adjusting)
+
+    @invariant()
+    def what_is_shown_has_the_configuration_of_its_record(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.records.values():
+                if record.phase is Phase.READY:
+                    assert record.built.config.message == record.job.config.message
 
     @invariant()
     def what_failed_alone_is_not_tried_again_with_the_same_content(self) -> None:
@@ -239,11 +301,15 @@ class Reconciling(RuleBasedStateMachine):
         assert farewell.outcome.done()
         assert all(wish.outcome.done() for wish in self.wishes)
         assert self.alive == set()
+        assert len(self.world.executor.cleared) == len(self.updates)
+        assert set(map(id, self.world.executor.cleared)) == set(map(id, self.updates))
         assert self.world.shown == set()
 
     def _end_everything(self) -> None:
         while self.world.executor.loading:
             self.a_load_ends(0, "built")
+        while self.world.executor.adjusting:
+            self.a_change_in_place_ends(0, is_good=True)
         while self.world.executor.draining:
             self.a_drain_ends(0)
         while self.world.executor.unloading:
@@ -288,5 +354,35 @@ class Reconciling(RuleBasedStateMachine):
         return keys[pick % len(keys)]
 
 
-Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestReconciling = Reconciling.TestCase
+
+
+class ReconcilingWhatServes(Reconciling):
+    """All of it serves already: what changes is its instances, among the rest that happens."""
+
+    @initialize()
+    def everything_serves(self) -> None:
+        for model in ("m", "n"):
+            self.wish_for_other_instances(model, {1, 2, 3}, 1)
+        self.step()
+        while self.world.executor.loading:
+            self.a_load_ends(0, "built")
+        self.step()
+        assert len(self.world.shown) == 6
+
+    @rule(model=models, count=st.integers(1, 2))
+    def the_instances_of_all_change(self, model: str, count: int) -> None:
+        self.wish_for_other_instances(model, {1, 2, 3}, count)
+        self.step()
+
+    @precondition(lambda self: self.world.executor.adjusting)
+    @rule()
+    def every_change_in_place_ends_well(self) -> None:
+        while self.world.executor.adjusting:
+            self.a_change_in_place_ends(0, is_good=True)
+        self.step()
+
+
+ReconcilingWhatServes.TestCase.settings = Reconciling.TestCase.settings
+TestReconcilingWhatServes = ReconcilingWhatServes.TestCase

@@ -13,6 +13,7 @@ from interlock.control.actions import (
     Show,
     Withdraw,
 )
+from interlock.control.adjusting import Stage
 from interlock.control.lifecycle import Event, Phase, advance
 from interlock.control.planner import is_reached, is_settled, plan
 from interlock.domain.ids import GenerationKey
@@ -208,3 +209,101 @@ def test_a_wish_is_settled_when_it_is_known_how_it_ended(
 
 def test_a_wish_for_nothing_is_reached_at_once() -> None:
     assert is_reached(set(), {V1: Phase.READY})
+
+
+@pytest.mark.parametrize(
+    ("aspired", "actual", "adjusting", "alone", "expected"),
+    [
+        pytest.param(
+            {V1}, {V1: Phase.READY}, {V1: Stage.ASKED}, False, ["Adjust m/1#1"], id="it begins"
+        ),
+        pytest.param({V1}, {V1: Phase.READY}, {V1: Stage.UNDERWAY}, False, [], id="it goes on"),
+        pytest.param(
+            {V1}, {V1: Phase.READY}, {V1: Stage.PREPARED}, False, ["Apply m/1#1"], id="it is ready"
+        ),
+        pytest.param({V1}, {V1: Phase.READY}, {V1: Stage.FAILED}, False, [], id="it failed"),
+        pytest.param(
+            {V1, V2},
+            {V1: Phase.READY, V2: Phase.LOADING},
+            {V1: Stage.PREPARED},
+            False,
+            [],
+            id="it waits for what is loaded with it",
+        ),
+        pytest.param(
+            {V1, V2},
+            {V1: Phase.READY, V2: Phase.LOADING},
+            {V1: Stage.PREPARED},
+            True,
+            ["Apply m/1#1"],
+            id="alone it waits for nothing",
+        ),
+        pytest.param(
+            {V1, V2},
+            {V1: Phase.READY, V2: Phase.FAILED},
+            {V1: Stage.PREPARED},
+            False,
+            ["Revoke m/1#1"],
+            id="it fails with the other",
+        ),
+        pytest.param(
+            {V1, V2},
+            {V1: Phase.READY, V2: Phase.PROVING},
+            {V1: Stage.UNDERWAY},
+            False,
+            [],
+            id="what is built waits for it",
+        ),
+        pytest.param(
+            {V1, V2},
+            {V1: Phase.READY, V2: Phase.PROVING},
+            {V1: Stage.FAILED},
+            False,
+            ["Discard m/2#1"],
+            id="what is built goes with it",
+        ),
+        pytest.param(
+            {V2},
+            {V1: Phase.READY, V2: Phase.READY},
+            {V2: Stage.UNDERWAY},
+            False,
+            [],
+            id="what is no longer asked for waits for it",
+        ),
+        pytest.param(
+            {V2},
+            {V1: Phase.READY, V2: Phase.READY},
+            {V2: Stage.UNDERWAY},
+            True,
+            ["Withdraw m/1#1"],
+            id="and alone it does not",
+        ),
+        pytest.param(
+            set(),
+            {V1: Phase.READY},
+            {V1: Stage.PREPARED},
+            False,
+            ["Revoke m/1#1", "Withdraw m/1#1"],
+            id="it is given up with its version",
+        ),
+        pytest.param(
+            set(),
+            {V1: Phase.READY},
+            {V1: Stage.ASKED},
+            False,
+            ["Withdraw m/1#1"],
+            id="it does not begin for what goes",
+        ),
+    ],
+)
+def test_plan_of_changes_in_place(
+    aspired: set[GenerationKey],
+    actual: dict[GenerationKey, Phase],
+    adjusting: dict[GenerationKey, Stage],
+    *,
+    alone: bool,
+    expected: list[str],
+) -> None:
+    actions = plan(aspired, actual, alone=alone, adjusting=adjusting)
+
+    assert [f"{type(action).__name__} {action.key}" for action in actions] == expected

@@ -15,6 +15,7 @@ from interlock.control.contents import Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.poller import ModelWish, Pace, Poller, at_low_priority
+from interlock.control.polling import NoVersionError
 from interlock.control.wishes import LoadWish, Trouble, UnloadWish
 from interlock.domain.errors import InternalError, InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -222,6 +223,21 @@ def test_what_comes_back_in_time_was_never_away(world: Ticking) -> None:
     world.tick(after=SETTLE_S)
 
     assert world.tick(after=SETTLE_S) == []
+
+
+def test_a_model_without_a_version_is_in_trouble_and_the_server_is_not(world: Ticking) -> None:
+    world.repository.models[MODEL] = NoVersionError("at least one version must be available")
+    world.write("config.pbtxt")
+    assert world.tick() == []
+    (wish,) = world.tick(after=SETTLE_S)
+    assert isinstance(wish, Trouble)
+    assert isinstance(wish.error, NoVersionError)
+    assert wish.unready is False
+    assert world.tick(after=SETTLE_S) == []
+
+    shutil.rmtree(world.root / MODEL)
+    (wish,) = world.tick()
+    assert isinstance(wish, UnloadWish)
 
 
 def test_a_model_that_comes_back_is_asked_for_again(world: Ticking) -> None:

@@ -10,7 +10,7 @@ from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.repository.fingerprint import Fingerprint
 from interlock.serving.load_job import LoadJob, LoadPhase
-from tests.support.control import FakeLoader, key
+from tests.support.control import FakeLoader, key, served
 
 JOB = LoadJob(key(1), ModelConfig("m"), Path("/models/m"), fingerprint="a")
 
@@ -79,6 +79,33 @@ def test_what_has_no_fingerprint_is_not_looked_at() -> None:
     assert inside.loaded == [JOB.key]
 
 
+def test_an_update_is_prepared_of_what_lay_still() -> None:
+    inside = FakeLoader()
+    update = loader(inside, "a", "a").prepare_update(served(key(1)), JOB, ignore)
+
+    assert update.served.key == key(1)
+    assert inside.closed_updates == []
+
+
+@pytest.mark.parametrize("found", [["b"], ["a", "b"]], ids=["before", "while"])
+def test_an_update_under_which_files_move_is_given_up(found: list[str]) -> None:
+    inside = FakeLoader()
+    with pytest.raises(FilesMovedError, match="its instances were changed"):
+        loader(inside, *found).prepare_update(served(key(1)), JOB, ignore)
+
+    assert len(inside.closed_updates) == len(found) - 1
+
+
+def test_what_an_update_leaves_over_is_closed_inside() -> None:
+    inside = FakeLoader()
+    verifying = loader(inside, "a", "a")
+    update = verifying.prepare_update(served(key(1)), JOB, ignore)
+
+    verifying.close_update(update)
+
+    assert inside.closed_updates == [update]
+
+
 def test_loads_nothing_that_is_not_what_its_manifest_says() -> None:
     inside = FakeLoader()
 
@@ -96,3 +123,12 @@ def test_files_that_move_while_they_are_compared_are_not_held_against_the_conten
 
     with pytest.raises(FilesMovedError):
         VerifyingLoader(FakeLoader(), Looks(["a", "b"]), disobeyed).load(JOB, ignore)
+
+
+def test_no_instances_are_built_for_what_is_not_what_its_manifest_says() -> None:
+    def disobeyed(_directory: Path, version: int) -> None:
+        raise InvalidRequestError(f"version {version} is not what manifest.json says")
+
+    verifying = VerifyingLoader(FakeLoader(), Looks(["a", "a"]), disobeyed)
+    with pytest.raises(InvalidRequestError, match="version 1 is not what"):
+        verifying.prepare_update(served(key(1)), JOB, ignore)

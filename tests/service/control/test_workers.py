@@ -110,6 +110,8 @@ def test_another_thread_takes_the_place_of_one_that_hangs() -> None:
     assert workers.lost == 1
     next_one.open.set()
     assert next_one.ended.wait(30)
+    hung.open.set()
+    wait_until_gone("hung")
 
 
 def test_a_thread_that_comes_back_late_ends_and_leaves_the_place_to_its_successor() -> None:

@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from structlog.testing import capture_logs
 
 from interlock.domain.errors import InternalError
 from interlock.domain.request import InferRequest
 from interlock.frontend.handover import Handover
+from interlock.scheduling.base import BatchRunner, TakeOver
 from tests.support.running import answer, request
 
 
@@ -21,6 +22,11 @@ class Taking:
         if request.id == self._breaks_at:
             raise RuntimeError("a bug")
         self.taken.append(request.id)
+
+    def prepare(
+        self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
+    ) -> TakeOver:
+        raise AssertionError("nothing is changed here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None: ...
 

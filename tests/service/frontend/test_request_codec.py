@@ -264,13 +264,13 @@ messages = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seeds)
 def test_reads_whatever_a_writer_may_write_as_protobuf_does(seed: int) -> None:
     assert difference(MessageMaker(Random(seed)).request()) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seeds)
 def test_accepts_and_refuses_broken_messages_as_protobuf_does(seed: int) -> None:
     maker = MessageMaker(Random(seed))
@@ -278,13 +278,13 @@ def test_accepts_and_refuses_broken_messages_as_protobuf_does(seed: int) -> None
     assert difference(maker.mutated(maker.request())) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(messages)
 def test_reads_fields_in_any_arrangement_as_protobuf_does(message: bytes) -> None:
     assert difference(message) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_reads_noise_as_protobuf_does(message: bytes) -> None:
     assert difference(message) is None

@@ -6,12 +6,15 @@ from interlock.frontend.server import listen_target, server_options
 from interlock.settings import GrpcSettings, KeepaliveSettings
 
 
-def test_the_defaults_are_those_of_triton() -> None:
+def test_the_defaults_are_those_of_triton_and_a_burst_waits() -> None:
     assert dict(server_options(GrpcSettings())) == {
         "grpc.so_reuseport": 0,
         "grpc.max_receive_message_length": -1,
         "grpc.max_send_message_length": -1,
         "grpc.enable_channelz": 1,
+        "grpc.server.max_pending_requests": 65_536,
+        "grpc.server.max_pending_requests_hard_limit": 65_536,
+        "grpc.server_max_unrequested_time_in_server": 3600,
         "grpc.keepalive_time_ms": 7_200_000,
         "grpc.keepalive_timeout_ms": 20_000,
         "grpc.keepalive_permit_without_calls": 0,
@@ -40,6 +43,9 @@ def test_every_setting_reaches_its_option() -> None:
         "grpc.max_receive_message_length": -1,
         "grpc.max_send_message_length": -1,
         "grpc.enable_channelz": 1,
+        "grpc.server.max_pending_requests": 65_536,
+        "grpc.server.max_pending_requests_hard_limit": 65_536,
+        "grpc.server_max_unrequested_time_in_server": 3600,
         "grpc.keepalive_time_ms": 1,
         "grpc.keepalive_timeout_ms": 2,
         "grpc.keepalive_permit_without_calls": 1,

@@ -207,3 +207,30 @@ def test_the_manifest_is_no_change(model: Path) -> None:
 def test_a_directory_that_has_gone_cannot_be_looked_at(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fingerprint(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [
+        pytest.param("config.pbtxt", True, id="the configuration"),
+        pytest.param("configs/small.pbtxt", True, id="one of several"),
+        pytest.param("labels.txt", False, id="another file of all versions"),
+        pytest.param("1/model.onnx", False, id="its own file"),
+        pytest.param("1/config.pbtxt", False, id="of that name, but its own"),
+    ],
+)
+def test_the_body_of_a_version_is_all_but_the_configuration(
+    model: Path, path: str, *, same: bool
+) -> None:
+    before = fingerprint(model)
+    (model / path).parent.mkdir(exist_ok=True)
+    (model / path).write_text("something else")
+
+    after = fingerprint(model)
+
+    assert (before.body_of(1) == after.body_of(1)) is same
+    assert before.of(1) != after.of(1)
+
+
+def test_a_version_that_is_not_there_has_no_body(model: Path) -> None:
+    assert fingerprint(model).body_of(7) == ""

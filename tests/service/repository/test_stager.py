@@ -353,6 +353,8 @@ def test_what_is_removed_has_gone_after_the_settle_time(world: World, what: str)
     assert world.stager.next_look() == 104.0
     assert world.look(after=1.9) == {ONE: Leaving(104.0)}
     assert world.look(after=0.1) == {}
+    # What is left may be a model without a version, which is told of if it lies still.
+    assert world.look(after=2.0) == {}
     assert world.stager.next_look() is None
 
 
@@ -411,3 +413,18 @@ def test_a_model_without_versions_is_nothing_to_wait_for(world: World, model: Pa
     shutil.rmtree(model / "1")
 
     assert world.look() == {}
+
+
+def test_a_model_is_without_versions_once_the_last_has_gone_and_it_lies_still(
+    tmp_path: Path, model: Path
+) -> None:
+    world = World(tmp_path / "repository")
+    world.settle()
+    shutil.rmtree(model / "1")
+    world.look()
+    world.look(after=2.0)
+    assert world.stager.versionless == {}
+    assert world.stager.next_look() == world.now + 2.0
+    world.look(after=2.0)
+
+    assert list(world.stager.versionless) == ["m"]

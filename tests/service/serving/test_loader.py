@@ -155,7 +155,7 @@ def test_an_onnx_model_is_completed_from_its_graph(tmp_path: Path) -> None:
     outputs = infer(served, InputTensor("x", "FP32", (3, 2), data.tobytes()))
     assert outputs == {"y": ("FP32", (3, 2), (data + 2).tobytes())}
     served.scheduler.stop()
-    served.close()
+    served.instances.close()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ long the threads that serve were ready to run and had no processor.
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,7 +121,7 @@ def _load_and_unload(
     process: ServerProcess, large: str, rounds: int, over: threading.Event
 ) -> Spans:
     """Rest, load, rest a little, unload, again and again."""
-    spans, waits = Spans(), Waits(process.pid)
+    spans, waits = Spans(), Waits(Path(f"/proc/{process.pid}/task"))
     try:
         with ControlClient(process.address) as client:
             for _ in range(rounds):
@@ -149,12 +150,16 @@ def _span(act: Callable[[], None], waits: "Waits") -> Span:
 class Waits:
     """How long the threads that a process has now have waited for a processor."""
 
-    def __init__(self, pid: int) -> None:
-        self._files = [task / "schedstat" for task in Path(f"/proc/{pid}/task").iterdir()]
+    def __init__(self, tasks: Path) -> None:
+        """Take the threads of `/proc/PID/task`."""
+        self._waited = {task / "schedstat": 0.0 for task in tasks.iterdir()}
 
     def seconds(self) -> float:
-        """Return the sum so far; none ever ends but with the process."""
-        return sum(waited_s(file.read_text(encoding="ascii")) for file in self._files)
+        """Return the sum so far, with what a thread that has ended had waited when last seen."""
+        for file in self._waited:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                self._waited[file] = waited_s(file.read_text(encoding="ascii"))
+        return sum(self._waited.values())
 
 
 def waited_s(schedstat: str) -> float:

@@ -1,8 +1,20 @@
 """What was sent while another model was loaded, and what it waited for."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tools.benchmark.control.stall import Sent, Span, Spans, figures, wait_of, waited_s, within
+from tools.benchmark.control.stall import (
+    Sent,
+    Span,
+    Spans,
+    Waits,
+    figures,
+    wait_of,
+    waited_s,
+    within,
+)
 
 
 def test_what_counts_for_a_span_is_what_was_sent_in_it() -> None:
@@ -14,6 +26,19 @@ def test_what_counts_for_a_span_is_what_was_sent_in_it() -> None:
 
 def test_the_kernel_tells_waiting_after_running_in_nanoseconds() -> None:
     assert waited_s("100 2500000000 7\n") == 2.5
+
+
+def test_a_thread_that_ends_has_waited_as_long_as_when_it_was_last_seen(tmp_path: Path) -> None:
+    for thread, text in (("7", "0 1000000000 1"), ("8", "0 500000000 1")):
+        (tmp_path / thread).mkdir()
+        (tmp_path / thread / "schedstat").write_text(text)
+    waits = Waits(tmp_path)
+    assert waits.seconds() == 1.5
+
+    shutil.rmtree(tmp_path / "7")
+    (tmp_path / "8" / "schedstat").write_text("0 750000000 2")
+
+    assert waits.seconds() == 1.75
 
 
 def test_waiting_is_told_for_one_second() -> None:
