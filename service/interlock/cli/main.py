@@ -150,7 +150,7 @@ def _version(words: Sequence[str]) -> int:
 
 
 def _local(verb: str, words: Sequence[str]) -> int:
-        arguments = _parse(importlib.import_module(f"interlock.cli.{verb}").add_parser, [verb, *words])
+    arguments = _parse(importlib.import_module(f"interlock.cli.{verb}").add_parser, [verb, *words])
     if isinstance(arguments, int):
         return arguments
     code: int = arguments.run(arguments)
