@@ -144,9 +144,9 @@ class ScratchFake:
         self.made = 0
         self.there: set[Path] = set()
 
-    def directory(self) -> Path:
+    def folder(self, prefix: str) -> Path:
         self.made += 1
-        path = Path(f"/scratch/{self.made}")
+        path = Path(f"/scratch/{prefix}{self.made}")
         self.there.add(path)
         return path
 

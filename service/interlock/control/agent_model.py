@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol
 
 from interlock.control.agent_pool import CutOff
 from interlock.control.agent_story import name_of
@@ -21,11 +21,13 @@ from interlock_agents.api import (
     MemoryFile,
 )
 
+_PREFIX: Final = "agent-"
+
 
 class ScratchRoot(Protocol):
     """Where scratch directories are. Any thread may call."""
 
-    def directory(self) -> Path:
+    def folder(self, prefix: str) -> Path:
         """Make an empty directory that nobody else may enter; raise OSError."""
         ...
 
@@ -102,7 +104,7 @@ class HeldModel:
         with self._lock:
             self._check_held()
             if self._scratch is None:
-                self._scratch = self._scratch_root.directory()
+                self._scratch = self._scratch_root.folder(_PREFIX)
             return self._scratch
 
     def release_scratch(self) -> None:

@@ -97,12 +97,8 @@ class Scratch:
             raise InternalError(text) from error
         return directory
 
-    def directory(self) -> Path:
-        """Make an empty directory that nobody else may enter; raise OSError where that fails."""
-        return Path(tempfile.mkdtemp(prefix="agent-", dir=self.open()))
-
     def remove(self, directory: Path) -> None:
-        """Remove what `directory` returned, and wait for that; what cannot be is logged."""
+        """Remove what `folder` returned, and wait for that; what cannot be is logged."""
         if self._root is not None and directory.parent == self._root:
             _remove(directory)
 

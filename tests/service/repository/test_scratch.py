@@ -200,7 +200,7 @@ def test_a_sweep_of_a_place_that_is_not_there_is_fine(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_is_ones_own_until_it_is_removed(scratch: Scratch) -> None:
-    one, other = scratch.directory(), scratch.directory()
+    one, other = scratch.folder("agent-"), scratch.folder("agent-")
 
     assert one != other
     assert stat.S_IMODE(one.stat().st_mode) == 0o700
@@ -217,7 +217,7 @@ def test_what_is_not_in_the_scratch_root_is_not_removed(scratch: Scratch, tmp_pa
     outside.mkdir()
 
     scratch.remove(outside)
-    scratch.directory()
+    scratch.folder("agent-")
     scratch.remove(outside)
 
     assert outside.exists()
