@@ -7,7 +7,7 @@ import ctypes
 import os
 import resource
 import threading
-from typing import Final
+from typing import Final, Self
 
 _PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
@@ -21,6 +21,13 @@ class CoreDumps:
         self._lock = threading.Lock()
         self._holders = 0
         self._before: tuple[int, int] = (0, 0)
+
+    def __enter__(self) -> Self:
+        self.forbid()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.allow()
 
     def forbid(self) -> None:
         """Let there be no core dump until `allow` was called as often."""

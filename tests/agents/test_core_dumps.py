@@ -43,6 +43,15 @@ def test_dumps_can_be_forbidden_again() -> None:
         assert state() == before
 
 
+def test_dumps_are_off_in_a_block() -> None:
+    before = state()
+
+    with CoreDumps():
+        assert state() == (0, 0)
+
+    assert state() == before
+
+
 def test_memory_files_can_be_read_by_path_meanwhile() -> None:
     code = """
 import os

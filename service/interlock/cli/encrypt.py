@@ -10,6 +10,7 @@ from interlock.cli.key_flags import add_key_directory, recipient_of
 from interlock.cli.output import write, write_json
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
 from interlock.domain.config_text import ConfigError
+from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.encryption.errors import EncryptionError
 from interlock_agents.encryption.keys import Key
 
@@ -62,6 +63,11 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock encrypt` and return the exit code."""
+    with CoreDumps():
+        return _encrypt(args)
+
+
+def _encrypt(args: argparse.Namespace) -> int:
     keys: list[Key] = []
     try:
         keys.extend(recipient_of(text, args.key_directory) for text in args.recipient)

@@ -12,6 +12,7 @@ from interlock.cli.encrypted_model import ModelError, recipients_of, rewrap_mode
 from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import table, write, write_json
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableError
 from interlock_agents.encryption.header import KEY_ID
 from interlock_agents.encryption.key_files import write_new_key
@@ -59,7 +60,8 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock keys` and return the exit code."""
     try:
-        code: int = _ACTIONS[args.action](args)
+        with CoreDumps():
+            code: int = _ACTIONS[args.action](args)
     except UsageError as error:
         return _refuse(str(error), WRONG_USAGE)
     except (EncryptionError, ModelError) as error:
