@@ -23,6 +23,7 @@ from interlock_agents.encryption.header import (
     TAG_BYTES,
     Header,
     Recipient,
+    check_path,
     check_recipients,
     read_header,
 )
@@ -30,7 +31,6 @@ from interlock_agents.encryption.key_sources import Keys
 from interlock_agents.encryption.keys import KEY_BYTES, Key
 from interlock_agents.encryption.secret import Secret, wipe
 from interlock_agents.encryption.wrapping import unwrap, wrap
-from interlock_agents.location import checked
 
 _HEADER_KEY: Final = b"interlock encryption 1 header"
 _CONTENT_KEY: Final = b"interlock encryption 1 content"
@@ -52,11 +52,10 @@ def encrypt(
     by then is no encrypted file.
     """
     check_recipients([key.id for key in recipients])
+    check_path(path)
     with Secret.random(KEY_BYTES) as data_key, Secret.random(SALT_BYTES) as salt:
         wrapped = tuple(wrap(data_key, key) for key in recipients)
-        header = vouched(
-            Header(checked(path), size, bytes(salt.content), wrapped, chunk_bytes), data_key
-        )
+        header = vouched(Header(path, size, bytes(salt.content), wrapped, chunk_bytes), data_key)
         target.write(header.encoded())
         # Not every build of the library copies the key: it is wiped when all is done.
         with _derived(header, data_key, _CONTENT_KEY) as key:

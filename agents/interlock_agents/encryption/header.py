@@ -118,6 +118,15 @@ def read_header(stream: BinaryIO) -> Header:
     return _Reader(stream).header()
 
 
+def check_path(path: str) -> None:
+    """Raise EncryptionError for what cannot be where a file of a model lies."""
+    if not _is_path(path):
+        raise EncryptionError(
+            f"{path!r} is no path that can be written down: relative, without detours, in UTF-8 "
+            f"and of {MAX_PATH_BYTES} bytes at most"
+        )
+
+
 def check_recipients(key_ids: Sequence[str]) -> None:
     """Raise EncryptionError where a file cannot be for just these keys."""
     if not key_ids:
@@ -127,6 +136,13 @@ def check_recipients(key_ids: Sequence[str]) -> None:
     for key_id in key_ids:
         if key_ids.count(key_id) > 1:
             raise EncryptionError(f"key '{key_id}' is a recipient twice")
+
+
+def _is_path(path: str) -> bool:
+    try:
+        return path != "." and checked(path) == path and len(path.encode()) <= MAX_PATH_BYTES
+    except (PathError, UnicodeEncodeError):
+        return False
 
 
 class _Reader:
@@ -155,13 +171,8 @@ class _Reader:
     def _path(self, length: int) -> str:
         if length > MAX_PATH_BYTES:
             raise EncryptionError(f"its header is damaged: a path of {length} bytes")
-        try:
-            path = self._exactly(length).decode()
-            is_normal = checked(path) == path
-        except (UnicodeDecodeError, PathError):
-            is_normal = False
-            path = ""
-        if not is_normal:
+        path = self._exactly(length).decode(errors="surrogateescape")
+        if not _is_path(path):
             raise EncryptionError("its header is damaged: it names no path")
         return path
 

@@ -136,6 +136,16 @@ def read_key_file(path: Path, *, is_secret: bool) -> list[Key]:
     return _parsed(text, where=f"key '{path}'")
 
 
+class PublicKeys:
+    """The same directory for who only encrypts: public halves, where there are some."""
+
+    def __init__(self, directory: Path) -> None:
+        self._keys = KeyDirectory(directory)
+
+    def find(self, key_id: str) -> Key:
+        return self._keys.find_public(key_id)
+
+
 class EnvironmentKeys:
     """An environment variable that holds keys, a line each."""
 

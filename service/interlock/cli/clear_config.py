@@ -1,4 +1,8 @@
-"""The configuration that stays clear when a model's own is encrypted: its name, its agents."""
+"""The configuration that stays clear when a model's own is encrypted.
+
+Its name, its agents, and which versions are to be loaded: all that is needed before the
+agents run.
+"""
 
 from google.protobuf import text_format
 
@@ -17,6 +21,8 @@ def stub_of(text: str, path: str, *, model: str) -> str:
     full = parse(text, path)
     agents = full.model_repository_agents.agents
     stub = pb.ModelConfig(name=full.name or model)
+    if full.HasField("version_policy"):
+        stub.version_policy.CopyFrom(full.version_policy)
     if AGENT not in {agent.name for agent in agents}:
         stub.model_repository_agents.agents.add(name=AGENT)
     stub.model_repository_agents.agents.extend(agents)

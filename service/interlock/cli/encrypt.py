@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.cli.encrypted_model import ModelError, encrypt_model
-from interlock.cli.key_flags import add_key_directory, recipient_of
+from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import write, write_json
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
 from interlock.domain.config_text import ConfigError
@@ -57,6 +57,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "--out", type=Path, metavar="DIRECTORY", help="write a new model there [in place]"
     )
     add_key_directory(parser, is_required=False)
+    add_key_sources(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -70,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
 def _encrypt(args: argparse.Namespace) -> int:
     keys: list[Key] = []
     try:
-        keys.extend(recipient_of(text, args.key_directory) for text in args.recipient)
+        keys.extend(
+            recipient_of(text, args.key_directory, args.key_source) for text in args.recipient
+        )
         done = encrypt_model(args.model, recipients=keys, chosen=args.file, out=args.out)
     except UsageError as error:
         return _refuse(str(error), WRONG_USAGE)

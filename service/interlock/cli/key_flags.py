@@ -11,8 +11,10 @@ from interlock_agents.encryption.errors import EncryptionError
 from interlock_agents.encryption.header import KEY_ID
 from interlock_agents.encryption.key_sources import (
     PUBLIC_SUFFIX,
-    KeyDirectory,
+    KeyRing,
+    PublicKeys,
     read_key_file,
+    source_of,
 )
 from interlock_agents.encryption.keys import Key, parse_keys
 
@@ -40,7 +42,7 @@ def add_key_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def recipient_of(text: str, directory: Path | None) -> Key:
+def recipient_of(text: str, directory: Path | None, sources: Sequence[str] = ()) -> Key:
     """Return the key that one --recipient means: written out, a file, or a name.
 
     Raise UsageError for what is none of these, EncryptionError and OSError for keys that
@@ -53,9 +55,10 @@ def recipient_of(text: str, directory: Path | None) -> Key:
         return _only(read_key_file(place, is_secret=place.suffix != PUBLIC_SUFFIX), text)
     if not KEY_ID.fullmatch(text):
         raise UsageError(f"recipient '{text}' is no key, no file and no name of a key")
-    if directory is None:
+    found = [] if directory is None else [PublicKeys(directory)]
+    if not found and not sources:
         raise UsageError(f"recipient '{text}' is a name; --key-directory says where its key is")
-    return KeyDirectory(directory).find_public(text)
+    return KeyRing([*found, *map(source_of, sources)]).find(text)
 
 
 def _written_out(text: str) -> Key:

@@ -127,7 +127,7 @@ def _new_recipient(text: str, old: str, args: argparse.Namespace) -> Key:
     directory = KeyDirectory(args.key_directory)
     is_known = text in directory.ids()
     if is_known or not KEY_ID.fullmatch(text) or Path(text).is_file():
-        return recipient_of(text, args.key_directory)
+        return recipient_of(text, args.key_directory, args.key_source)
     with suppress(KeyUnavailableError):
         return directory.find_public(text)
     with ring_of(args.key_directory, args.key_source).find(old) as before:

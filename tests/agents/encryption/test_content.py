@@ -324,6 +324,14 @@ def test_recipients_that_cannot_be(recipients: list[Key], said: str) -> None:
     assert target.getvalue() == b""
 
 
+@pytest.mark.parametrize(
+    "path", ["", ".", "/etc/x", "../x", "a/../b", "a//b", "\udcff", "ü" * 2049]
+)
+def test_a_path_that_cannot_be(path: str) -> None:
+    with pytest.raises(EncryptionError, match=r"is no path that can be written down"):
+        encrypt(BytesIO(), BytesIO(), path=path, size=0, recipients=[MASTER])
+
+
 @pytest.mark.parametrize(("size", "said"), [(8, "shorter"), (6, "longer")])
 def test_a_source_of_another_size_is_refused(size: int, said: str) -> None:
     with pytest.raises(EncryptionError, match=f"^it became {said} while it was read$"):

@@ -28,6 +28,14 @@ def test_name_and_agents_stay_clear_and_nothing_else() -> None:
     assert "secret" not in text
 
 
+def test_a_version_policy_stays_clear() -> None:
+    text = f"{OTHERS} version_policy: {{ specific: {{ versions: [1, 3] }} }}"
+
+    stub = parse(stub_of(text, "config.pbtxt", model="digits"), "stub")
+
+    assert list(stub.version_policy.specific.versions) == [1, 3]
+
+
 def test_decrypt_goes_before_agents_that_are_there() -> None:
     text = stub_of(OTHERS.replace("decrypt", "localize"), "config.pbtxt", model="digits")
 
