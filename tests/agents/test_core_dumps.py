@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ PR_GET_DUMPABLE = 3
 def state() -> tuple[int, int]:
     soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
     return ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), soft
+
+
+@pytest.fixture(autouse=True)
+def dumps_of_a_page() -> Iterator[None]:
+    """Let there be something to switch off, where the system lets us."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1]:
+        resource.setrlimit(resource.RLIMIT_CORE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def test_dumps_are_off_until_the_last_one_allows_them() -> None:
