@@ -21,6 +21,7 @@ Drawn by `tools/draw_lifecycle.py` from `control/lifecycle.py`; change the table
 
 Each content of a version, a *generation*, goes this way once. When the content changes, the next
 generation begins at `new` while the former one stays `ready`, until the new one takes its place.
+A content that is still arriving is `staging`, and no generation yet.
 """
 
 _MIDDLE: Final = """\
@@ -43,7 +44,7 @@ def _diagram() -> Iterator[str]:
     for (before, event), after in TRANSITIONS.items():
         yield f"    {before.value} --> {after.value}: {event.value}"
     for phase in Phase:
-        if all(before is not phase for before, _ in TRANSITIONS):
+        if phase in OVER and all(before is not phase for before, _ in TRANSITIONS):
             yield f"    {phase.value} --> [*]"
 
 
@@ -53,6 +54,8 @@ def _rows() -> Iterator[str]:
 
 
 def _holds(phase: Phase) -> str:
+    if phase is Phase.STAGING:
+        return "not complete yet: nobody has touched it"
     if phase in ON_THE_WAY:
         return "on its way: not decided yet whether it will be built"
     if phase in OVER:

@@ -90,6 +90,7 @@ class ControlPlane:
                 inbox=self._inbox,
                 board=self._staging,
             )
+            self.manager.follow(self._watching.ask)
         self.inspection = self._build_inspection()
 
     def open(self) -> None:
@@ -200,6 +201,7 @@ class ControlPlane:
             load_threads=repository.load_thread_count,
             watch=LoadWatch(monotonic, timeout_s=repository.load_timeout_s),
             retries=repository.load_retry_count,
+            drain_timeout_s=repository.drain_timeout_s,
         )
 
     def _digest(self, loader: Loader) -> DigestingLoader:
@@ -220,6 +222,7 @@ class ControlPlane:
             clock=monotonic,
             names=self.listing,
             staging=self._staging,
+            rollback_window_s=self._settings.rollback_window_s,
             settle=FirstLook(
                 scanner=WithoutMirrors(
                     Scanner(self._roots, namespacing=self._settings.namespacing),
@@ -291,6 +294,7 @@ class Watching:
             urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
         )
+        self.ask = self._poller.ask
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )
@@ -336,11 +340,11 @@ def mode_of(repository: RepositorySettings) -> Mode:
     """Return the model control mode that is asked for."""
     match repository.control_mode:
         case ControlMode.POLL:
-            return PollMode()
+            return PollMode(repository.allow_explicit_control)
         case ControlMode.EXPLICIT:
             return ExplicitMode(repository.load_models)
         case ControlMode.NONE:
-            return NoneMode()
+            return NoneMode(repository.allow_explicit_control)
 
 
 def _nothing() -> None:

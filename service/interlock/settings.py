@@ -245,6 +245,12 @@ class RepositorySettings:
     """Options by backend name; those of every backend under ""."""
     default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
     """What auto-complete gives to a model that can batch and does not say how much."""
+    rollback_window_s: float = 0.0
+    """For how long what was replaced stays loaded, so that a rollback is one step."""
+    drain_timeout_s: float = 0.0
+    """After so long what waits in a version that is taken down is refused; 0 is never."""
+    allow_explicit_control: bool = False
+    """Let clients load and unload in NONE and POLL as well."""
     scratch_directory: Path | None = None
     """Where files that come with a load are kept; the system's temporary folder by default."""
 
@@ -261,6 +267,9 @@ class RepositorySettings:
         )
         _at_least(MIN_POLL_S, repository_poll_secs=self.poll_s)
         _at_least(0, repository_settle_secs=self.settle_s)
+        _at_least(
+            0, rollback_window_secs=self.rollback_window_s, drain_timeout_secs=self.drain_timeout_s
+        )
         if self.load_models and self.control_mode is not ControlMode.EXPLICIT:
             raise SettingsError(
                 "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."

@@ -30,6 +30,8 @@ class Following(RuleBasedStateMachine):
         self.published: set[str] = set()
         self.copying: dict[int, str] = {}
         self.leased: list[ServedModel] = []
+        # What there was when a rollback came true, and what has served since.
+        self.held: tuple[dict[int, str], dict[int, str]] | None = None
         self.follower = Follower(self.root)
 
     def teardown(self) -> None:
@@ -89,7 +91,7 @@ class Following(RuleBasedStateMachine):
 
     # What the server does, in any order.
 
-    @rule(seconds=st.sampled_from([0.5, 2.1, 20.0]))
+    @rule(seconds=st.sampled_from([0.5, 2.1, 20.0, 4000.0]))
     def time_passes(self, seconds: float) -> None:
         self.follower.pass_time(seconds)
 
@@ -136,10 +138,37 @@ class Following(RuleBasedStateMachine):
     def a_request_ends(self) -> None:
         self.leased.pop(0).leases.give_back()
 
+    @precondition(lambda self: not self.away.exists())
+    @rule(version=st.sampled_from([None, 1, 2]))
+    def roll_back(self, version: int | None) -> None:
+        self.come_to_rest()
+        before = (self.follower.shown, self.follower.hold)
+        failure = self.follower.roll_back(version)
+        if failure is None:
+            self.held = (self._there(), self.follower.shown)
+            assert self.follower.shown != {}
+            assert self.follower.hold is not None
+        else:
+            assert (self.follower.shown, self.follower.hold) == before
+
+    @precondition(lambda self: not self.away.exists())
+    @rule(version=versions)
+    def roll_back_what_has_just_come(self, version: int) -> None:
+        """Without it few walks come far enough to have something to go back to."""
+        self.come_to_rest()
+        self.rename_into_place(version, GOOD)
+        self.roll_back(None)
+
+    @rule()
+    def release(self) -> None:
+        self.follower.release()
+        self.held = None
+
     @rule()
     def restart(self) -> None:
         """As after a kill: nothing is kept, nobody is told."""
         self.leased.clear()
+        self.held = None
         self.follower = Follower(self.root)
 
     # What has to come of it.
@@ -153,6 +182,12 @@ class Following(RuleBasedStateMachine):
             assert after == before
             return
         there = self._there()
+        if self.held is not None and self.held[0] == there:
+            assert self.follower.hold is not None
+            assert after == self.held[1]
+            return
+        self.held = None
+        assert self.follower.hold is None
         good = {version: text for version, text in there.items() if text in self._good()}
         if not there:
             assert after == {}

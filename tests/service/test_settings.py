@@ -67,6 +67,16 @@ def restricted(*categories: ProtocolCategory) -> RestrictedProtocols:
             id="negative memory factor",
         ),
         pytest.param(
+            lambda: RepositorySettings(roots=ROOTS, rollback_window_s=-1),
+            "rollback_window_secs must be at least 0, got -1",
+            id="negative rollback window",
+        ),
+        pytest.param(
+            lambda: RepositorySettings(roots=ROOTS, drain_timeout_s=-1),
+            "drain_timeout_secs must be at least 0, got -1",
+            id="negative drain timeout",
+        ),
+        pytest.param(
             lambda: RepositorySettings(roots=ROOTS, default_max_batch_size=-1),
             "default_max_batch_size must be at least 0, got -1",
             id="negative batch size",

@@ -173,6 +173,7 @@ class Stage:
         found: Found | None = None,
         parameters: Mapping[str, str] | None = None,
         then: Link | None = None,
+        read_config: Callable[[Location], Mapping[str, object]] = config_file_of,
     ) -> None:
         self.diary: list[tuple[str, Action]] = []
         self.scratch = ScratchFake()
@@ -183,7 +184,7 @@ class Stage:
         links = [Link(player.name, player.make, parameters or {}) for player in self.players]
         links += [] if then is None else [then]
         self.pool = pool or PoolFake()
-        surroundings = Surroundings(self.pool, self.scratch, config_file_of)
+        surroundings = Surroundings(self.pool, self.scratch, read_config)
         found = found or Found(NOWHERE, {"name": "m"})
         self.chain = AgentChain(Subject("m", (1,)), links, found, surroundings)
 

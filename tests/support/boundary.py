@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from interlock.domain.config import ModelConfig, TensorConfig
-from interlock.domain.description import ModelDescription, PlannedStep
-from interlock.domain.errors import NotFoundError
+from interlock.domain.description import LoadPlan, ModelDescription, RolledBack
+from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness, ServerPhase
 from interlock.domain.request import InferRequest
@@ -97,6 +97,7 @@ class FakeControl:
 
     entries: tuple[IndexEntry, ...] = ()
     error: Exception | None = None
+    freed_bytes: int | None = None
     asked: list[tuple[str, str, Mapping[str, LoadParameter]]] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -107,8 +108,16 @@ class FakeControl:
     def load(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
         self._ask("load", model, parameters)
 
-    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
+    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
         self._ask("unload", model, parameters)
+        return self.freed_bytes
+
+    def roll_back(self, model: str, version: int | None) -> RolledBack:
+        self._ask("roll back", model, {"version": version})
+        return RolledBack((Version(version or 1),), was_warm=True, hold="held")
+
+    def release(self, model: str) -> None:
+        self._ask("release", model, {})
 
     def retry(self, model: str, version: int | None) -> None:
         self._ask("retry", model, {} if version is None else {"version": version})
@@ -132,7 +141,7 @@ class FakeInspection:
         self.states: dict[GenerationKey, VersionState] = {}
         self.moves: list[Transition] = []
         self.arriving: Sequence[VersionState] = ()
-        self.plans: dict[str, Sequence[PlannedStep]] = {}
+        self.plans: dict[str, LoadPlan] = {}
         self.described: dict[str, ModelDescription] = {}
 
     def became(self, move: Transition) -> None:
@@ -164,7 +173,7 @@ class FakeInspection:
             raise NotFoundError(f"no '{model}'")
         return self.described[model]
 
-    def plan(self, model: str) -> Sequence[PlannedStep]:
+    def plan(self, model: str) -> LoadPlan:
         return self.plans[model]
 
 
@@ -175,6 +184,8 @@ class IdleScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError(f"nothing runs here, not even {request.id}")
+
+    def refuse(self, error: ServiceError) -> None: ...
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from interlock.domain.config import ModelConfig, TensorConfig
+from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import ServerPhase
 from interlock.domain.request import InferRequest
@@ -88,6 +89,8 @@ class NoScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError(f"nothing runs here, not even {request.id}")
+
+    def refuse(self, error: ServiceError) -> None: ...
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]

@@ -31,6 +31,7 @@ from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.snapshot import RepositorySnapshot
 from interlock.scheduling.base import BatchRunner, TakeOver
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -38,6 +39,8 @@ from interlock.serving.table import ServingTable
 from interlock.telemetry.statistics import VersionStatistics
 
 MODEL = ModelName("m")
+FREED = Freed(freed_bytes=1000, resident_bytes=5000)
+"""What every unload of a fake loader gives back."""
 
 
 def key(version: int, generation: int = 1, model: str = MODEL) -> GenerationKey:
@@ -56,6 +59,9 @@ class IdleScheduler:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError("nothing is to be run here")
+
+    def refuse(self, error: ServiceError) -> None:
+        raise AssertionError("nothing is to be refused here")
 
     def stop(self, *, error: Callable[[], Exception] | None = None) -> None:
         return
@@ -104,6 +110,8 @@ class FakeRepository:
     looks: list[Look] = field(default_factory=list)
     released: list[Path] = field(default_factory=list)
     bad_files: ServiceError | None = None
+    changed: set[tuple[str, int]] = field(default_factory=set)
+    """The versions whose files are no longer those that were loaded, by model."""
     latest: int = 0
     """How many versions `poll_staged` selects, 0 for all."""
 
@@ -139,6 +147,9 @@ class FakeRepository:
         if look.config is None:
             return found
         return self._changed(found, look)
+
+    def is_unchanged(self, directory: Path, version: Version, fingerprint: str) -> bool:
+        return (directory.name, version) not in self.changed
 
     def release(self, directory: Path) -> None:
         self.released.append(directory)
@@ -222,7 +233,13 @@ class HandClock:
 class World:
     """A manager without threads: a test wishes, reports and steps."""
 
-    def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
+    def __init__(
+        self,
+        mode: Mode | None = None,
+        repository: FakeRepository | None = None,
+        *,
+        window_s: float = 0.0,
+    ) -> None:
         self.repository = repository or FakeRepository()
         self.table = ServingTable()
         self.executor = FakeExecutor(self.table)
@@ -236,6 +253,7 @@ class World:
             inbox=self.inbox,
             table=self.table,
             clock=self.clock,
+            rollback_window_s=window_s,
             names=self.repository,
             staging=self.staging,
         )
@@ -312,7 +330,7 @@ class World:
 
     def unloads(self, unloaded: GenerationKey) -> None:
         del self.executor.unloading[unloaded]
-        self.inbox.put(Unloaded(unloaded))
+        self.inbox.put(Unloaded(unloaded, FREED))
         self.manager.step()
 
     def prepares(self, *, error: ServiceError | None = None) -> InstanceUpdate | None:
@@ -395,11 +413,12 @@ class FakeLoader:
     def close_update(self, update: InstanceUpdate) -> None:
         self.closed_updates.append(update)
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         with self.lock:
             self.inside_at_unload.append(served.leases.count)
             self.alive.remove(served.key)
             self.unloaded.append(served.key)
+        return FREED
 
 
 def versions(*numbers: int, fingerprint: str = "a") -> Iterable[tuple[int, str]]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock.control.first_loads import FirstLoads
+from interlock.control.holds import Hold
 from interlock.control.inbox import Inbox
-from interlock.control.index import StagingBoard
+from interlock.control.index import ModelView, StagingBoard
 from interlock.control.listing import RepositoryListing
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import PollMode
@@ -25,12 +26,15 @@ from interlock.control.reports import (
     UpdateFailed,
     UpdatePrepared,
 )
+from interlock.control.rollback import target_of
 from interlock.control.verifying import VerifyingLoader
+from interlock.control.wishes import ReleaseWish, RollbackWish
 from interlock.domain.errors import InvalidRequestError, ServiceError
-from interlock.domain.ids import GenerationKey
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.repository.scan import Scanner
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -42,6 +46,7 @@ GOOD = "good"
 FILES = ("first.bin", "second.bin")
 SETTLE_S = 2.0
 POLL_S = 15.0
+WINDOW_S = 3600.0
 _LONG_S = 700.0
 """Longer than anything waits before it is tried again."""
 _ROUNDS = 12
@@ -65,8 +70,9 @@ class ReadingLoader:
         self.contents[job.key] = text
         return served(job.key)
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         del self.contents[served.key]
+        return Freed()
 
     def prepare_update(
         self, served: ServedModel, job: LoadJob, on_phase: OnPhase
@@ -169,6 +175,7 @@ class Follower:
             clock=self.clock,
             names=RepositoryListing([root], clock=self.clock),
             staging=board,
+            rollback_window_s=WINDOW_S,
         )
         rules = Rules(SETTLE_S, started=self.clock.now, started_ns=time.time_ns())
         self.poller = Poller(
@@ -190,6 +197,31 @@ class Follower:
         entry = self.table.entries.get(MODEL)
         ready = {} if entry is None else entry.ready
         return {version: self.loader.contents[model.key] for version, model in ready.items()}
+
+    @property
+    def hold(self) -> Hold | None:
+        view = self.manager.view(MODEL)
+        return None if view is None else view.hold
+
+    def roll_back(self, version: int | None) -> ServiceError | None:
+        """Roll back and let that end; return why it failed."""
+        view = self.manager.view(MODEL) or ModelView(ModelName(MODEL), ())
+        number = None if version is None else Version(version)
+        try:
+            target = target_of(view.model, view.past, number)
+        except ServiceError as error:
+            return error
+        wish = RollbackWish(view.model, target)
+        self._inbox.put(wish)
+        self._finish()
+        failure = wish.outcome.exception(0)
+        assert failure is None or isinstance(failure, ServiceError)
+        return failure
+
+    def release(self) -> None:
+        """End the hold and look again, as Rollback with `release` does."""
+        self._inbox.put(ReleaseWish(ModelName(MODEL)))
+        self.poller.ask(ModelName(MODEL))
 
     def pass_time(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -215,6 +247,7 @@ class Follower:
             self._finish()
 
     def _finish(self) -> None:
+        self.step()
         while self._inbox.wait(0) or self.executor.loads:
             self.step()
             while self.executor.loads:

@@ -6,6 +6,7 @@ from math import prod
 
 from interlock.domain.config import ModelConfig, TensorConfig
 from interlock.domain.datatypes import BY_WIRE
+from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
@@ -22,6 +23,8 @@ class NeverRuns:
 
     def enqueue(self, request: InferRequest) -> None:
         raise AssertionError("nothing is to be scheduled here")
+
+    def refuse(self, error: ServiceError) -> None: ...
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]

@@ -49,6 +49,17 @@ def add_constant(constant: float, shape: Shape = ("n",)) -> bytes:
     )
 
 
+def add_weights(count: int) -> bytes:
+    """`y` = `x` + `count` weights of 4 bytes: a model that takes memory."""
+    weights = bytes(4 * count)
+    return _model(
+        [helper.make_node("Add", ["x", "weights"], ["y"])],
+        inputs={"x": ("FP32", (count,))},
+        outputs={"y": ("FP32", (count,))},
+        constants=[helper.make_tensor("weights", TensorProto.FLOAT, [count], weights, raw=True)],
+    )
+
+
 def marked(constant: float, *, is_right: bool = True, ballast_bytes: int = 4096) -> bytes:
     """`y` = `x` + `constant` and `twice` = 2 `x`, or half more where it is not right.
 

@@ -30,6 +30,7 @@ _REQUESTS: Mapping[str, tuple[str, type[Message]]] = {
     "LogSettings": (INFERENCE, pb.LogSettingsRequest),
     "Describe": (CONTROL, control_pb2.DescribeRequest),
     "Plan": (CONTROL, control_pb2.PlanRequest),
+    "Rollback": (CONTROL, control_pb2.RollbackRequest),
     "Retry": (CONTROL, control_pb2.RetryRequest),
 }
 
@@ -54,10 +55,12 @@ class ScriptedServer:
     answers: dict[str, Answer]
     seen: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
+    trailers: dict[str, str] = field(default_factory=dict)
 
     def answer(self, method: str, request: Message, context: grpc.ServicerContext) -> bytes:
         self.seen.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        context.set_trailing_metadata(tuple(self.trailers.items()))
         answer = self.answers.get(method, Refusal(grpc.StatusCode.UNIMPLEMENTED, ""))
         if isinstance(answer, Message):
             return answer.SerializeToString()

@@ -339,6 +339,15 @@ class Client:
     def unload(self, model: str) -> None:
         self.call("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=model))
 
+    def unload_and_wait(self, model: str) -> int:
+        """Unload, return when nothing is left of the model; how many bytes that gave back."""
+        request = pb.RepositoryModelUnloadRequest(model_name=model)
+        set_parameters(request.parameters, {"wait": True})
+        _, call = self.stub.RepositoryModelUnload.with_call(
+            request, metadata=self.metadata, timeout=TIMEOUT_S
+        )
+        return int(dict(call.trailing_metadata())["interlock-bytes-freed"])
+
     def index(self, *, ready: bool = False) -> list[tuple[str, str, str, str]]:
         """RepositoryIndex as rows of name, version, state, reason."""
         answer = self.call("RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))

@@ -25,7 +25,10 @@ from tests.support.wire import (
     unavailable,
 )
 
-NOT_ALLOWED = "explicit model load / unload is not allowed if polling is enabled"
+NOT_ALLOWED = (
+    "explicit model load / unload is not allowed if polling is enabled: the model control mode is "
+    "none; start the server with --model-control-mode=explicit, or with --allow-explicit-control"
+)
 NO_NAME = "Model name cannot be empty. Please enter a valid name to deploy."
 
 

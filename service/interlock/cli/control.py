@@ -1,4 +1,4 @@
-"""`interlock get`, `describe`, `plan`, `watch`, `retry`: what versions do, did and would do."""
+"""`interlock get`, `describe`, `plan`, `watch`, `retry`, `rollback`: versions, and how to help."""
 
 import argparse
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from interlock.cli.connection_flags import add_client_verb
 from interlock.cli.interrupt import interrupt_is_the_end
 from interlock.cli.output import one_line, table, write, write_json, write_json_line
-from interlock.cli.verb import DONE, SubParsers
+from interlock.cli.verb import DONE, SubParsers, UsageError
 from interlock.client import control, repository
 from interlock.client.calls import Client
 
@@ -44,6 +44,26 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("version", metavar="VERSION", nargs="?", default="")
+    parser = add_client_verb(
+        subparsers,
+        "rollback",
+        _rollback,
+        summary="serve what a model served before, and hold that until its content changes",
+        timeout_s=None,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "version",
+        metavar="VERSION",
+        nargs="?",
+        default="",
+        help="go back to this version as it served last [what served before the last change]",
+    )
+    parser.add_argument(
+        "--release",
+        action="store_true",
+        help="end the hold; in poll mode what the repository has is served again",
+    )
     parser = add_client_verb(
         subparsers,
         "watch",
@@ -114,6 +134,8 @@ def _describe(arguments: argparse.Namespace, client: Client) -> int:
         ("version policy", description.version_policy or "-"),
         ("problem", one_line(description.problem) or "-"),
     ]
+    if description.hold:
+        facts.append(("hold", one_line(description.hold)))
     if not description.directory:
         del facts[2]
     for name, value in facts:
@@ -164,10 +186,13 @@ def _yes_no(value: bool) -> str:
 
 
 def _plan(arguments: argparse.Namespace, client: Client) -> int:
-    steps = control.plan(client, arguments.model)
+    plan = control.plan(client, arguments.model)
     if arguments.format == "json":
-        write_json({"steps": [asdict(step) for step in steps]})
+        write_json(asdict(plan))
         return DONE
+    steps = plan.steps
+    if plan.hold:
+        write(f"a load would end this: {one_line(plan.hold)}")
     rows = [(one.effect, one.version, str(one.generation), one_line(one.reason)) for one in steps]
     write(table(("WOULD", "VERSION", "GENERATION", "REASON"), rows))
     return DONE
@@ -179,6 +204,27 @@ def _retry(arguments: argparse.Namespace, client: Client) -> int:
         write_json({"model": arguments.model, "result": "serves"})
     else:
         write(f"{arguments.model}: serves")
+    return DONE
+
+
+def _rollback(arguments: argparse.Namespace, client: Client) -> int:
+    model = arguments.model
+    if arguments.release and arguments.version:
+        raise UsageError("--release ends the hold on the model: it goes without a VERSION")
+    if arguments.release:
+        control.release(client, model)
+        if arguments.format == "json":
+            write_json({"model": model, "event": "released"})
+        else:
+            write(f"released {model}")
+        return DONE
+    done = control.roll_back(client, model, arguments.version)
+    if arguments.format == "json":
+        write_json({"model": model, "event": "rolled back", **asdict(done)})
+        return DONE
+    how = "it was loaded still" if done.was_warm else "its files were loaded again"
+    write(f"rolled back {model} to version {', '.join(done.versions)}: {how}")
+    write(one_line(done.hold))
     return DONE
 
 

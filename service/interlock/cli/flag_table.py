@@ -154,6 +154,21 @@ VERSION_FALLBACK: Final = _switch(
     "where the policy is 'latest', load the next newest version in the place of one that fails;"
     " at start and in poll mode",
 )  # fmt: skip
+ALLOW_EXPLICIT_CONTROL: Final = _switch(
+    "allow-explicit-control", Group.MODELS, _REPOSITORY.allow_explicit_control,
+    "let clients load and unload in the modes none and poll as well: a load looks again at once,"
+    " an unload holds until a load names the model",
+)  # fmt: skip
+ROLLBACK_WINDOW_SECS: Final = Flag(
+    "rollback-window-secs", Group.MODELS, read.seconds, _REPOSITORY.rollback_window_s, "SECONDS",
+    "how long what was replaced stays loaded, so that a rollback is one step; it keeps its"
+    " memory for that long",
+)  # fmt: skip
+DRAIN_TIMEOUT_SECS: Final = Flag(
+    "drain-timeout-secs", Group.MODELS, read.seconds, _REPOSITORY.drain_timeout_s, "SECONDS",
+    "refuse what still waits in a version after it has been taken down for so long; what runs"
+    " is let finish; 0 waits for all",
+)  # fmt: skip
 SCRATCH_DIRECTORY: Final = Flag(
     "scratch-directory", Group.MODELS, read.path, None, "PATH",
     "where files that come with a load are kept [the system's folder for temporary files]",
@@ -310,6 +325,9 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_LOAD_TIMEOUT,
     MODEL_LOAD_MEMORY_FACTOR,
     VERSION_FALLBACK,
+    ALLOW_EXPLICIT_CONTROL,
+    ROLLBACK_WINDOW_SECS,
+    DRAIN_TIMEOUT_SECS,
     SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
     GRPC_ADDRESS,

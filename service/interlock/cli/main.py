@@ -38,6 +38,7 @@ _CLIENT_VERBS: Final = (
     ("describe", "control", "show all of one model, and why a version is not loaded"),
     ("plan", "control", "show what loading a model now would do, without doing it"),
     ("retry", "control", "try again now what failed of a model"),
+    ("rollback", "control", "serve what a model served before, and hold that"),
     ("watch", "control", "print each move of a version as it happens"),
     ("load", "repository", "load a model, or load it anew"),
     ("unload", "repository", "stop serving a model"),

@@ -112,5 +112,11 @@ def _read(path: Path) -> bytes:
 
 def _unload(arguments: argparse.Namespace, client: Client) -> int:
     parameters = {"wait": True} if arguments.wait else {}
-    repository.unload(client, arguments.model, parameters)
-    return _done(arguments, "unloaded")
+    freed = repository.unload(client, arguments.model, parameters)
+    if freed is None:
+        return _done(arguments, "unloaded")
+    if arguments.format == "json":
+        write_json({"model": arguments.model, "event": "unloaded", "bytes_freed": freed})
+    else:
+        write(f"unloaded {arguments.model}, the process shrank by {freed} bytes")
+    return DONE

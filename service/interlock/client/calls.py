@@ -4,7 +4,7 @@ Messages are those of `interlock.pb`; a method is named by its service and its n
 """
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
@@ -71,19 +71,26 @@ class Client:
         response: ResponseType[Response],
         *,
         service: str = INFERENCE,
+        trailers: MutableMapping[str, str] | None = None,
     ) -> Response:
-        """Call and wait for the answer, as long as the connection allows."""
+        """Call and wait for the answer, as long as the connection allows.
+
+        What comes behind the answer goes into `trailers`.
+        """
         invoke = self._channel.unary_unary(
             f"/{service}/{method}", response_deserializer=response.FromString
         )
         try:
-            answer: Response = invoke(
+            answer: Response
+            answer, call = invoke.with_call(
                 request.SerializeToString(),
                 timeout=self.connection.timeout_s,
                 metadata=self.connection.headers,
             )
         except grpc.RpcError as error:
             raise self._translated(error) from error
+        if trailers is not None:
+            trailers.update((key, str(value)) for key, value in call.trailing_metadata() or ())
         return answer
 
     def stream(

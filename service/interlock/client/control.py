@@ -1,4 +1,4 @@
-"""What a server's versions do and did, and why one is not loaded: interlock.v1.Control."""
+"""What a server's versions do, why one is not loaded, and going back: interlock.v1.Control."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,6 +94,7 @@ class Description:
     config_path: str
     version_policy: str
     problem: str
+    hold: str
     versions: tuple[Version, ...]
 
 
@@ -107,13 +108,44 @@ class PlannedStep:
     reason: str
 
 
-def plan(client: Client, model: str) -> tuple[PlannedStep, ...]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a load would do, and the hold that it would end, "" where there is none."""
+
+    steps: tuple[PlannedStep, ...]
+    hold: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The versions that a model went back to, whether they were loaded still, and what is held."""
+
+    versions: tuple[str, ...]
+    was_warm: bool
+    hold: str
+
+
+def plan(client: Client, model: str) -> Plan:
     request = pb.PlanRequest(model=model)
     answer = client.call("Plan", request, pb.PlanResponse, service=CONTROL)
-    return tuple(
+    steps = tuple(
         PlannedStep(step.version, step.generation, _effect(step.effect), step.reason)
         for step in answer.steps
     )
+    return Plan(steps, answer.hold)
+
+
+def roll_back(client: Client, model: str, version: str) -> RolledBack:
+    """Serve what served before, or the version that is named, and hold that."""
+    request = pb.RollbackRequest(model=model, version=version)
+    answer = client.call("Rollback", request, pb.RollbackResponse, service=CONTROL)
+    return RolledBack(tuple(answer.versions), answer.was_warm, answer.hold)
+
+
+def release(client: Client, model: str) -> None:
+    """End the hold on a model."""
+    request = pb.RollbackRequest(model=model, release=True)
+    client.call("Rollback", request, pb.RollbackResponse, service=CONTROL)
 
 
 def retry(client: Client, model: str, version: str) -> None:
@@ -155,6 +187,7 @@ def describe(client: Client, model: str) -> Description:
         answer.config_path,
         answer.version_policy,
         answer.problem,
+        answer.hold,
         tuple(map(_version, answer.versions)),
     )
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Final
 
 from interlock.client.calls import Client
 from interlock.pb import grpc_service_pb2 as pb
+
+BYTES_FREED: Final = "interlock-bytes-freed"
 
 LogValue = bool | int | str
 RepositoryParameter = bool | str | bytes
@@ -34,10 +37,16 @@ def load(
 
 def unload(
     client: Client, model: str, parameters: Mapping[str, RepositoryParameter] | None = None
-) -> None:
+) -> int | None:
+    """Unload; return how many bytes that gave back, where the server says."""
     request = pb.RepositoryModelUnloadRequest(model_name=model)
     _fill(request.parameters, parameters or {})
-    client.call("RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse)
+    trailers: dict[str, str] = {}
+    client.call(
+        "RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse, trailers=trailers
+    )
+    freed = trailers.get(BYTES_FREED, "")
+    return int(freed) if freed.isdecimal() else None
 
 
 def _fill(

@@ -26,6 +26,14 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
+class StandBy:
+    """Take it out of the serving table, and keep it loaded for the rollback window."""
+
+    key: GenerationKey
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """Take it out of the serving table, let it drain, give back what it holds."""
 
@@ -89,4 +97,6 @@ class Revoke:
     reason: str = ""
 
 
-Action = Load | Show | Withdraw | Discard | Drop | Dismiss | Forget | Adjust | Apply | Revoke
+Action = (
+    Load | Show | StandBy | Withdraw | Discard | Drop | Dismiss | Forget | Adjust | Apply | Revoke
+)

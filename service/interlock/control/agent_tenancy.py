@@ -5,7 +5,7 @@ served, LOAD_FAIL where none has, UNLOAD when the last one that serves is to go,
 UNLOAD_COMPLETE when the last is gone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 from interlock.domain.ids import Version
@@ -30,6 +30,10 @@ class Tenancy:
     def __init__(self, versions: Iterable[Version]) -> None:
         self._stages = dict.fromkeys(versions, _Stage.LOADING)
         self._told: list[Action] = [Action.LOAD]
+
+    @property
+    def versions(self) -> Collection[Version]:
+        return self._stages.keys()
 
     @property
     def is_over(self) -> bool:

@@ -5,6 +5,7 @@ Clients of Triton test for these sentences; a reason stands after the compatible
 
 from collections.abc import Iterable
 
+from interlock.control.load_parameters import LoadOptions
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -56,6 +57,50 @@ def load_failed(
         return InternalError(f"failed to load '{model}', no version is available")
     kind = LoadMovedError if moved else InvalidRequestError
     return kind(f"load failed for model '{model}': {clauses}\n")
+
+
+def check_followed_load(options: LoadOptions) -> None:
+    """Raise InvalidRequestError for what a load cannot ask for where the repository decides."""
+    refused = {
+        "config": options.config is not None,
+        "file": bool(options.files),
+        "versions": bool(options.versions),
+    }
+    for name in (name for name, is_given in refused.items() if is_given):
+        raise InvalidRequestError(
+            f"load parameter '{name}' is not taken in model control mode poll: the server serves "
+            "what the repository has; change it there"
+        )
+
+
+def rolled_back_already(model: ModelName, hold: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"failed to roll back model '{model}': it is rolled back already ({hold}); name the "
+        "version to go to, or release the hold"
+    )
+
+
+def rollback_failed(
+    model: ModelName, failures: Iterable[tuple[Version, str]]
+) -> InvalidRequestError:
+    """Return the answer to a rollback that did not come true, each failure with its reason."""
+    clauses = "".join(
+        f" version {version} is at UNAVAILABLE state: {reason};" for version, reason in failures
+    )
+    return InvalidRequestError(
+        f"failed to roll back model '{model}':{clauses} what served goes on to serve"
+    )
+
+
+def rollback_overtaken(model: ModelName) -> UnavailableError:
+    return UnavailableError(
+        f"the rollback of model '{model}' was overtaken by a change of its content or by another "
+        "request; RepositoryIndex tells what serves"
+    )
+
+
+def stopping() -> UnavailableError:
+    return UnavailableError("Server is stopping, models are no longer loaded or unloaded")
 
 
 def load_not_begun(model: ModelName, timeout_ms: int) -> UnavailableError:

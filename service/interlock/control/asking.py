@@ -21,13 +21,15 @@ def wish_of(
     has_files: bool = False,
     force: bool = False,
     alone: bool = False,
+    again: bool = False,
+    follows: bool = False,
 ) -> LoadWish | Trouble:
     """Poll in the caller's thread; whatever that raises is the model's trouble.
 
     With `has_files` what is polled came with the request, and says nothing of the repository.
     """
     try:
-        return LoadWish(poll(), force=force, alone=alone)
+        return LoadWish(poll(), force=force, alone=alone, again=again, follows=follows)
     except MissingVersionError as error:
         trouble = Trouble(model, error, answers.no_version_qualifies(model, error))
     except NoVersionError as error:

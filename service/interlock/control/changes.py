@@ -77,12 +77,13 @@ class Changes:
         staging: Mapping[StagedVersion, Staging],
         *,
         duplicates: Collection[str] = (),
+        named: Collection[str] = (),
         versionless: Mapping[str, FoundModel] = NONE,
         is_same: IsSame,
         body_of: BodyOf = unknown_body,
         now: float,
     ) -> tuple[Order, ...]:
-        """Return what to do, by the name of the model."""
+        """Return what to do, by the name of the model; something for each of `named`."""
         by_model: dict[str, dict[int, Staging]] = {}
         for key, one in staging.items():
             by_model.setdefault(key.model, {})[key.version] = one
@@ -90,11 +91,18 @@ class Changes:
         for name in sorted({*by_model, *self._models, *duplicates, *versionless}):
             model = self._models.setdefault(name, _Model())
             if name in duplicates:
-                orders += _of_duplicate(name, model)
+                orders += _of_duplicate(name, model, is_named=name in named)
             else:
-                staged, sight = by_model.get(name, {}), _Sight(is_same, body_of)
-                orders += _of(name, model, staged, sight, now)
-                orders += _of_bare(name, model, versionless.get(name), now, is_gone=not staged)
+                staged, is_named = by_model.get(name, {}), name in named
+                sight = _Sight(is_same, body_of)
+                orders += _of(name, model, staged, sight, now, is_named=is_named)
+                orders += _of_bare(
+                    name,
+                    model,
+                    versionless.get(name),
+                    is_due=is_named or _is_due(model, now),
+                    is_gone=not staged,
+                )
             if not model.found and not model.is_duplicate and model.bare is None:
                 del self._models[name]
         return tuple(orders)
@@ -129,15 +137,21 @@ class _Sight:
     body_of: BodyOf
 
 
-def _of_duplicate(name: str, model: _Model) -> Iterator[Order]:
+def _of_duplicate(name: str, model: _Model, *, is_named: bool) -> Iterator[Order]:
     """What serves goes on; the poll says what is wrong."""
-    if not model.is_duplicate:
+    if not model.is_duplicate or is_named:
         model.is_duplicate = True
         yield Look(ModelName(name), model.found)
 
 
 def _of(
-    name: str, model: _Model, staging: Mapping[int, Staging], sight: _Sight, now: float
+    name: str,
+    model: _Model,
+    staging: Mapping[int, Staging],
+    sight: _Sight,
+    now: float,
+    *,
+    is_named: bool = False,
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
     found = {
@@ -154,20 +168,20 @@ def _of(
     differs = found != model.asked
     if differs and _identities(found) != _identities(model.asked):
         model.again_s = AGAIN_S
-    if differs or was_duplicate or (_is_due(model, now) and _is_at_rest(staging, found)):
+    is_due = _is_due(model, now) and _is_at_rest(staging, found)
+    if differs or was_duplicate or is_named or is_due:
         model.asked = found
         model.again_at = None
         yield Look(ModelName(name), found)
 
 
 def _of_bare(
-    name: str, model: _Model, bare: FoundModel | None, now: float, *, is_gone: bool
+    name: str, model: _Model, bare: FoundModel | None, *, is_due: bool, is_gone: bool
 ) -> Iterator[Order]:
     """The poll says that there is no version; whoever has gone has no such trouble any more."""
     if model.found:
         model.bare = None
         return
-    is_due = _is_due(model, now)
     if is_due:
         model.again_at = None
     if bare is not None:

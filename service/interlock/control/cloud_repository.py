@@ -13,7 +13,7 @@ from pathlib import Path
 from interlock.control.polling import PLAIN, Look, Repository
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.errors import NotFoundError, UnavailableError
-from interlock.domain.ids import ModelName
+from interlock.domain.ids import ModelName, Version
 from interlock.repository.cloud.fetching import in_parallel
 from interlock.repository.cloud.root import CloudError, CloudRoot
 from interlock.repository.namespaces import SEPARATOR
@@ -74,6 +74,10 @@ class CloudRepository:
 
     def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
         return self._inside.poll_staged(model, found)
+
+    def is_unchanged(self, directory: Path, version: Version, fingerprint: str) -> bool:
+        """Judge by the mirror: what is there is what would be loaded, whatever the store has."""
+        return self._inside.is_unchanged(directory, version, fingerprint)
 
     def release(self, directory: Path) -> None:
         self._inside.release(directory)

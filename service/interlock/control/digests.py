@@ -23,6 +23,7 @@ from interlock.repository.digest import (
 )
 from interlock.repository.fingerprint import by_version, files_of, fingerprint_of
 from interlock.repository.listing import list_model
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -64,11 +65,11 @@ class DigestingLoader:
             self.submit(partial(self._digest, job))
         return served
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         """Unload, and forget the digest."""
         with self._lock:
             self._digests.pop(served.key, None)
-        self.inside.unload(served)
+        return self.inside.unload(served)
 
     def prepare_update(
         self, served: ServedModel, job: LoadJob, on_phase: OnPhase

@@ -4,6 +4,7 @@ Decides nothing and keeps no record: what an action needs comes with it, what be
 goes to the manager's inbox as a `Report`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
@@ -27,7 +28,9 @@ from interlock.control.reports import (
 from interlock.control.workers import MAX_LOST, Workers
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import GenerationKey
+from interlock.runtime.clock import Clock, monotonic
 from interlock.runtime.threads import spawn
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -54,7 +57,7 @@ class Loader(Protocol):
         """
         ...
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         """Give back what a version holds. Called once, when no lease is left."""
         ...
 
@@ -119,7 +122,8 @@ class ThreadExecutor:
 
     A load that fails is tried again at once, `retries` times. An attempt that takes longer
     than `watch` allows has failed; its thread is replaced, and what it still comes to is
-    thrown away.
+    thrown away. After `drain_timeout_s`, if that is not 0, what waits inside a version that
+    drains is refused; what runs is let finish.
     """
 
     def __init__(
@@ -130,12 +134,16 @@ class ThreadExecutor:
         load_threads: int,
         watch: LoadWatch,
         retries: int = 0,
+        drain_timeout_s: float = 0.0,
+        clock: Clock = monotonic,
         max_lost_threads: int = MAX_LOST,
     ) -> None:
         self._loader = loader
         self._report = report
         self._watch = watch
         self._retries = retries
+        self._drain_timeout_s = drain_timeout_s
+        self._clock = clock
         self._ending = False
         self._loads = Workers("load", load_threads, max_lost=max_lost_threads)
         self._unloads = Workers("unload", _UNLOAD_THREADS)
@@ -282,13 +290,22 @@ class ThreadExecutor:
             return UpdateFailed(job, InternalError(f"{type(error).__name__}: {error}"))
 
     def _drain(self, key: GenerationKey, served: ServedModel) -> None:
-        while not served.leases.wait_empty(_DRAIN_NOTICE_S):
+        facts = {"model": key.model, "version": key.version, "generation": key.generation}
+        began = self._clock()
+        limit = began + self._drain_timeout_s if self._drain_timeout_s else math.inf
+        while not served.leases.wait_empty(min(_DRAIN_NOTICE_S, max(0.0, limit - self._clock()))):
+            if self._clock() < limit:
+                seconds = round(self._clock() - began, 1)
+                log.warning("still draining", **facts, left=served.leases.count, seconds=seconds)
+                continue
+            limit = math.inf
+            left = served.leases.count
+            served.scheduler.refuse(drained_too_long(key, self._drain_timeout_s))
             log.warning(
-                "still draining",
-                model=key.model,
-                version=key.version,
-                generation=key.generation,
-                left=served.leases.count,
+                "drain timeout has passed: refused what was waiting, what runs is let finish",
+                **facts,
+                left=left,
+                running=served.leases.count,
             )
         self._drained(key, served)
 
@@ -297,14 +314,22 @@ class ThreadExecutor:
         self.discard(key, served)
 
     def _unload(self, key: GenerationKey, served: ServedModel) -> None:
-        self._take_apart(key, served)
-        self._report(Unloaded(key))
+        self._report(Unloaded(key, self._take_apart(key, served)))
 
-    def _take_apart(self, key: GenerationKey, served: ServedModel) -> None:
+    def _take_apart(self, key: GenerationKey, served: ServedModel) -> Freed:
         try:
-            self._loader.unload(served)
+            return self._loader.unload(served)
         except Exception:
             log.exception("unload failed", model=key.model, version=key.version)
+        return Freed()
+
+
+def drained_too_long(key: GenerationKey, timeout_s: float) -> UnavailableError:
+    """Return what a request hears that still waited when its version's time was over."""
+    return UnavailableError(
+        f"version {key.version} of model '{key.model}' was taken down, and the request had not "
+        f"begun to run within its drain timeout of {timeout_s:g} s; send it again"
+    )
 
 
 def _no_thread_left(hanging: int) -> ServiceError:

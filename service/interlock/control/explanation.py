@@ -15,7 +15,7 @@ class Surroundings:
 
     `problem` says why the repository's copy of the model cannot be loaded, `policy` what the
     version policy is, `trouble` what was wrong when the model was last polled, `staging` how
-    far a content is that arrives.
+    far a content is that arrives, `hold` what keeps the model as it is.
     """
 
     is_on_disk: bool = True
@@ -24,6 +24,7 @@ class Surroundings:
     policy: str = ""
     trouble: str = ""
     staging: str = ""
+    hold: str = ""
 
 
 def why_not_ready(states: Sequence[VersionState], around: Surroundings, now: float) -> str:
@@ -33,6 +34,18 @@ def why_not_ready(states: Sequence[VersionState], around: Surroundings, now: flo
     """
     if any(state.phase is Phase.READY for state in states):
         return ""
+    reason = _why(states, around, now)
+    if not around.hold or reason == around.hold or not _is_wanted(around):
+        return reason
+    return f"{reason}; {around.hold}"
+
+
+def _is_wanted(around: Surroundings) -> bool:
+    """Whether it would serve if nothing held the model."""
+    return around.is_on_disk and around.is_selected and not around.problem
+
+
+def _why(states: Sequence[VersionState], around: Surroundings, now: float) -> str:
     if not states:
         return around.staging or _why_untouched(around)
     newest = states[-1]
@@ -51,7 +64,7 @@ def _why_untouched(around: Surroundings) -> str:
         return around.problem
     if not around.is_selected:
         return _policy(around)
-    return around.trouble or "nothing has asked to load it since its files came"
+    return around.trouble or around.hold or "nothing has asked to load it since its files came"
 
 
 def _why_unloaded(state: VersionState, around: Surroundings) -> str:

@@ -19,6 +19,7 @@ from interlock.domain.errors import ExhaustedError
 from interlock.domain.ids import GenerationKey
 from interlock.repository.listing import FILE, list_model
 from interlock.runtime.clock import Clock
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -181,8 +182,8 @@ class FittingLoader:
         with self.reservations.hold(job.key, need):
             return self.inside.load(job, on_phase)
 
-    def unload(self, served: ServedModel) -> None:
-        self.inside.unload(served)
+    def unload(self, served: ServedModel) -> Freed:
+        return self.inside.unload(served)
 
     def prepare_update(
         self, served: ServedModel, job: LoadJob, on_phase: OnPhase

@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from interlock.control.holds import Hold
 from interlock.control.lifecycle import Transition
+from interlock.control.planner import Window
+from interlock.control.rollback import Past
 from interlock.domain.config import ModelConfig
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness
@@ -49,8 +52,9 @@ class ModelView:
     `trouble` says why the model could not be polled when it was last asked for; `unready`,
     whether strict readiness minds. With `alone` it minds nothing while a version serves.
     `stories` holds the last moves of each version, `generations` everything that is known,
-    by version, then by age. `objection` says why strict readiness says no, found once: it is
-    asked for of every model, after every move of any.
+    by version, then by age. `past` is what has served, `window` what stands by. `objection`
+    says why strict readiness says no, found once: it is asked for of every model, after every
+    move of any.
     """
 
     model: ModelName
@@ -60,6 +64,9 @@ class ModelView:
     alone: bool = False
     stories: Mapping[Version, tuple[Transition, ...]] = field(default_factory=dict)
     generations: tuple[GenerationView, ...] = ()
+    hold: Hold | None = None
+    past: Past = field(default_factory=Past)
+    window: Window | None = None
     objection: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -240,11 +247,23 @@ def _entries_of(
         yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=DUPLICATE)
     elif view is None:
         yield IndexEntry(name)
+    elif view.hold is not None and not view.versions:
+        yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=view.hold.reason)
     elif view.trouble and not _serves(view):
         yield IndexEntry(name, state=Readiness.UNAVAILABLE, reason=view.trouble)
     if view is not None:
         for version in view.versions:
-            yield IndexEntry(name, version.version, version.readiness, version.reason)
+            reason = _reason(version, view.hold)
+            yield IndexEntry(name, version.version, version.readiness, reason)
+
+
+def _reason(version: VersionView, hold: Hold | None) -> str:
+    """Say of what serves, or was unloaded, that it is held; other reasons are worse."""
+    if hold is None or version.reason not in {"", UNLOADED}:
+        return version.reason
+    if version.readiness not in _SETTLED:
+        return version.reason
+    return hold.reason if not version.reason else f"{version.reason}; {hold.reason}"
 
 
 def _with_staging(

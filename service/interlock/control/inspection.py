@@ -17,8 +17,8 @@ from interlock.domain.config import VersionPolicy, VersionPolicyKind
 from interlock.domain.config_rules import configure
 from interlock.domain.description import (
     GenerationDescription,
+    LoadPlan,
     ModelDescription,
-    PlannedStep,
     VersionDescription,
 )
 from interlock.domain.errors import NotFoundError, ServiceError
@@ -93,9 +93,10 @@ class Inspection:
             config_path=str(source.config_path or "") if source is not None else "",
             version_policy=on_disk.policy,
             problem=on_disk.problem,
+            hold="" if view is None or view.hold is None else view.hold.reason,
         )
 
-    def plan(self, model: str) -> tuple[PlannedStep, ...]:
+    def plan(self, model: str) -> LoadPlan:
         """Return what a load would do now. Raise as a load would where there is nothing to load."""
         check_model_name(model)
         name = ModelName(model)
@@ -105,7 +106,8 @@ class Inspection:
             raise answers.no_version_qualifies(name, error) from error
         except ServiceError as error:
             raise answers.failed_to_poll(name, error) from error
-        return preview(self._manager.view(model) or ModelView(name, ()), polled)
+        view = self._manager.view(model) or ModelView(name, ())
+        return LoadPlan(preview(view, polled), "" if view.hold is None else view.hold.reason)
 
     def _versions(
         self, view: ModelView, on_disk: "_OnDisk", staging: Mapping[Version, str]
@@ -124,6 +126,7 @@ class Inspection:
                 policy=on_disk.policy,
                 trouble=view.trouble,
                 staging=staging.get(version, ""),
+                hold="" if view.hold is None else view.hold.reason,
             )
             states = [generation.state for generation in generations]
             yield VersionDescription(

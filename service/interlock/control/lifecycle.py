@@ -33,12 +33,13 @@ __all__ = [
 class Event(Enum):
     """What happens to a generation."""
 
-    STAGE = "stage"
     PREPARE = "prepare"
     LOAD = "load"
     WARM = "warm"
     PROVE = "prove"
     SHOW = "show"
+    STAND_BY = "stand_by"
+    """Replaced, and kept warm for a while."""
     FAIL = "fail"
     DROP = "drop"
     """Given up before anything was built."""
@@ -57,14 +58,9 @@ class Event(Enum):
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
     {
-        (Phase.NEW, Event.STAGE): Phase.STAGING,
         (Phase.NEW, Event.PREPARE): Phase.PREPARING,
         (Phase.NEW, Event.LOAD): Phase.LOADING,
         (Phase.NEW, Event.DROP): Phase.UNLOADED,
-        (Phase.STAGING, Event.PREPARE): Phase.PREPARING,
-        (Phase.STAGING, Event.LOAD): Phase.LOADING,
-        (Phase.STAGING, Event.FAIL): Phase.FAILED,
-        (Phase.STAGING, Event.DROP): Phase.UNLOADED,
         (Phase.PREPARING, Event.LOAD): Phase.LOADING,
         (Phase.PREPARING, Event.FAIL): Phase.FAILED,
         (Phase.PREPARING, Event.DROP): Phase.UNLOADED,
@@ -77,9 +73,12 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
         (Phase.PROVING, Event.SHOW): Phase.READY,
         (Phase.PROVING, Event.FAIL): Phase.FAILED,
         (Phase.PROVING, Event.DISCARD): Phase.UNLOADING,
+        (Phase.READY, Event.STAND_BY): Phase.STANDBY,
         (Phase.READY, Event.ADJUST): Phase.READY,
         (Phase.READY, Event.KEEP): Phase.READY,
         (Phase.READY, Event.WITHDRAW): Phase.DRAINING,
+        (Phase.STANDBY, Event.SHOW): Phase.READY,
+        (Phase.STANDBY, Event.WITHDRAW): Phase.DRAINING,
         (Phase.DRAINING, Event.DRAINED): Phase.UNLOADING,
         (Phase.UNLOADING, Event.UNLOADED): Phase.UNLOADED,
         (Phase.FAILED, Event.DISMISS): Phase.UNLOADED,
@@ -90,7 +89,6 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType(
 ON_THE_WAY: Final = frozenset(
     {
         Phase.NEW,
-        Phase.STAGING,
         Phase.PREPARING,
         Phase.LOADING,
         Phase.WARMING,
@@ -104,12 +102,13 @@ OVER: Final = frozenset({Phase.UNLOADED, Phase.FAILED})
 _READINESS: Final[Mapping[Phase, Readiness]] = MappingProxyType(
     {
         Phase.NEW: Readiness.UNKNOWN,
-        Phase.STAGING: Readiness.UNKNOWN,
+        Phase.STAGING: Readiness.UNAVAILABLE,
         Phase.PREPARING: Readiness.LOADING,
         Phase.LOADING: Readiness.LOADING,
         Phase.WARMING: Readiness.LOADING,
         Phase.PROVING: Readiness.LOADING,
         Phase.READY: Readiness.READY,
+        Phase.STANDBY: Readiness.UNLOADING,
         Phase.DRAINING: Readiness.UNLOADING,
         Phase.UNLOADING: Readiness.UNLOADING,
         Phase.UNLOADED: Readiness.UNAVAILABLE,

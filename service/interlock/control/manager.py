@@ -9,6 +9,7 @@ own threads before a wish is ready is `reception`'s.
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 
 import structlog
@@ -25,12 +26,14 @@ from interlock.control.actions import (
     Load,
     Revoke,
     Show,
+    StandBy,
     Withdraw,
 )
 from interlock.control.adjusting import Stage
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.holds import Hold, HoldKind, identities
 from interlock.control.inbox import Inbox
 from interlock.control.index import (
     Listing,
@@ -46,9 +49,8 @@ from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.load_parameters import Parameter
 from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
-from interlock.control.planner import is_reached, is_settled, plan
 from interlock.control.polling import Repository
-from interlock.control.reception import Reception, Settle
+from interlock.control.reception import Follow, Reception, Settle
 from interlock.control.records import Record, Unit
 from interlock.control.reports import (
     Drained,
@@ -67,13 +69,16 @@ from interlock.control.wishes import (
     End,
     LoadWish,
     Polled,
+    ReleaseWish,
     RetryWish,
+    RollbackWish,
     Stop,
     Trouble,
     UnloadAll,
     UnloadWish,
     Wish,
 )
+from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry
@@ -90,6 +95,7 @@ Listener = Callable[[], None]
 _EVENTS: Mapping[type[Action], Event] = {
     Load: Event.LOAD,
     Show: Event.SHOW,
+    StandBy: Event.STAND_BY,
     Withdraw: Event.WITHDRAW,
     Discard: Event.DISCARD,
     Drop: Event.DROP,
@@ -120,6 +126,7 @@ class Manager:
         clock: Clock,
         names: Names,
         staging: StagingBoard | None = None,
+        rollback_window_s: float = 0.0,
         settle: Settle = iter,
     ) -> None:
         self._staging = staging or StagingBoard()
@@ -128,6 +135,7 @@ class Manager:
         self._inbox = inbox
         self._table = table
         self._clock = clock
+        self._rollback_window_s = rollback_window_s
         self._reception = Reception(
             repository=repository,
             mode=mode,
@@ -166,9 +174,24 @@ class Manager:
         """
         self._reception.load(model, parameters)
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Unload every version and return when none is READY; a model not known is fine."""
-        self._reception.unload(model, parameters)
+    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+        """Unload every version and return when none is READY; a model not known is fine.
+
+        With `wait` return how many bytes that gave back.
+        """
+        return self._reception.unload(model, parameters)
+
+    def roll_back(self, model: str, version: int | None) -> RolledBack:
+        """Serve again what served before, and hold that; see `Reception.roll_back`."""
+        return self._reception.roll_back(model, version)
+
+    def release(self, model: str) -> None:
+        """End the hold on a model; see `Reception.release`."""
+        self._reception.release(model)
+
+    def follow(self, ask: Follow) -> None:
+        """Let loads by name go through whoever follows the repositories; before `start`."""
+        self._reception.follow(ask)
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again now what failed of a model; see `Reception.retry`."""
@@ -280,13 +303,8 @@ class Manager:
         so that the new version answers from the moment Load has returned.
         """
         units = self._hear()
-        actions = tuple(
-            action
-            for unit in units
-            for action in plan(
-                unit.aspired, unit.actual, alone=unit.alone, adjusting=unit.adjusting
-            )
-        )
+        now = self._clock()
+        actions = tuple(action for unit in units for action in unit.plan(now))
         started = [self._mark(action) for action in actions]
         self._show(units)
         for start in started:
@@ -319,36 +337,103 @@ class Manager:
 
     def _take_in(self, message: Message) -> Iterator[Unit]:
         match message:
-            case LoadWish() | UnloadWish():
+            case LoadWish() | UnloadWish() | RollbackWish():
                 yield from self._take_in_wish(message)
+            case ReleaseWish():
+                yield from self._take_in_release(message)
             case RetryWish():
                 yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
+            case Stop() | UnloadAll() | End():
+                yield from self._take_in_end(message)
+            case _:
+                yield from self._take_in_report(message)
+
+    def _take_in_end(self, message: Stop | UnloadAll | End) -> Iterator[Unit]:
+        match message:
             case Stop():
                 self._stopping = True
-            case UnloadAll():
-                self._farewell = message.outcome
+            case UnloadAll(outcome=outcome):
+                self._farewell = outcome
                 for unit in self._units.values():
                     self._aspire_to_nothing(unit)
                     yield unit
             case End():
                 self._ended = True
-            case _:
-                yield from self._take_in_report(message)
 
-    def _take_in_wish(self, wish: LoadWish | UnloadWish) -> Iterator[Unit]:
+    def _take_in_wish(self, wish: LoadWish | UnloadWish | RollbackWish) -> Iterator[Unit]:
         if self._stopping:
             self._answers.append((wish.outcome, UnavailableError("Server is stopping")))
             return
-        unit = self._units.setdefault(wish.model, Unit(wish.model))
+        is_known = wish.model in self._units
+        unit = self._unit(wish.model)
+        yield unit
+        if not self._is_heard(unit, wish):
+            self._answers.append((wish.outcome, None))
+            return
+        before = unit.stance
         self._aspire_to_nothing(unit)
         unit.pending = wish
-        if isinstance(wish, LoadWish):
-            unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
-        else:
-            unit.leave(wish.gone)
-        yield unit
+        match wish:
+            case LoadWish():
+                unit.aspire(wish.polled, alone=wish.alone, force=wish.force)
+                if wish.again:
+                    unit.retry({key.version for key in unit.aspired})
+            case RollbackWish(contents=contents):
+                versions = tuple(content.version for content in contents)
+                self._hold(unit, HoldKind.ROLLBACK, versions)
+                unit.go_back(contents, before)
+            case UnloadWish(hold=hold):
+                unit.leave(wish.gone)
+                # Anybody may ask for any name; what does not exist leaves no trace.
+                if hold and is_known:
+                    self._hold(unit, HoldKind.UNLOAD)
+
+    def _unit(self, model: ModelName) -> Unit:
+        unit = self._units.get(model)
+        if unit is None:
+            unit = self._units[model] = Unit(model, window_s=self._rollback_window_s)
+        return unit
+
+    def _is_heard(self, unit: Unit, wish: LoadWish | UnloadWish | RollbackWish) -> bool:
+        """Take in what the repository has; whether no hold stands against the wish."""
+        if isinstance(wish, LoadWish) and wish.follows:
+            unit.followed = wish.polled
+        elif isinstance(wish, UnloadWish) and not wish.hold:  # the repository has it no more
+            unit.followed = None
+        hold = unit.hold
+        if hold is None:
+            return True
+        match wish:
+            case LoadWish(follows=True, again=False, polled=polled):
+                if hold.outlasts(polled):
+                    return False
+                self._end_hold(unit, "its content has changed")
+            case LoadWish():
+                self._end_hold(unit, "a load names it")
+            case UnloadWish() if hold.kind is HoldKind.ROLLBACK:
+                self._end_hold(unit, "it is unloaded")
+        return True
+
+    def _hold(self, unit: Unit, kind: HoldKind, versions: tuple[Version, ...] = ()) -> None:
+        unit.hold = Hold(kind, versions, identities(unit.followed))
+        log.warning(
+            "model held, until this process ends at the latest",
+            model=unit.model,
+            reason=unit.hold.reason,
+        )
+
+    def _end_hold(self, unit: Unit, why: str) -> None:
+        unit.hold = None
+        log.info("model no longer held", model=unit.model, reason=why)
+
+    def _take_in_release(self, release: ReleaseWish) -> Iterator[Unit]:
+        self._answers.append((release.outcome, None))
+        unit = self._units.get(release.model)
+        if unit is not None and unit.hold is not None:
+            self._end_hold(unit, "released on request")
+            yield unit
 
     def _take_in_retry(self, wish: RetryWish) -> Iterator[Unit]:
         unit = self._units.get(wish.model)
@@ -362,6 +447,8 @@ class Manager:
             return
         yield unit
         if wish.polled is not None:
+            if unit.hold is not None:
+                self._end_hold(unit, "a retry names it")
             unit.trouble = None
             unit.aspire(wish.polled, alone=True)
         known = {key.version for key in unit.aspired}
@@ -379,6 +466,8 @@ class Manager:
                 self._answers.append((outcome, answers.load_failed(unit.model, ())))
             case UnloadWish(outcome=outcome):
                 self._answers.append((outcome, answers.unload_failed(unit.model, unit.ready())))
+            case RollbackWish(outcome=outcome):
+                self._answers.append((outcome, answers.rollback_overtaken(unit.model)))
         unit.pending = None
         unit.trouble = None
         unit.aspired = frozenset()
@@ -391,7 +480,7 @@ class Manager:
             if trouble.is_unknown:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 return
-            unit = self._units[trouble.model] = Unit(trouble.model)
+            unit = self._unit(trouble.model)
         unit.trouble = trouble
         yield unit
 
@@ -424,15 +513,31 @@ class Manager:
                 self._move(unit, record, Event.DROP, "given up")
             case Drained():
                 self._move(unit, record, Event.DRAINED, "nobody is inside")
-            case Unloaded():
-                self._move(unit, record, Event.UNLOADED, "unloaded")
+            case Unloaded(freed=freed):
+                unit.gave_back(report.key, freed.freed_bytes)
+                self._move(unit, record, Event.UNLOADED, "unloaded", **asdict(freed))
         unit.fall_back()
+        unit.restore()
+        self._give_up_way_back(unit)
 
     def _put_aside(self, report: Report) -> None:
         """Nobody waits for it any more; what it brings is taken apart again."""
         log.debug("a report came too late", report=type(report).__name__, key=str(report.key))
         if isinstance(report, Loaded):
             self._executor.discard(report.key, report.served)
+
+    def _give_up_way_back(self, unit: Unit) -> None:
+        """Where a rollback has failed, go on as before it."""
+        wish = unit.pending
+        if not isinstance(wish, RollbackWish) or unit.is_reached:
+            return
+        if unit.is_settled:
+            self._answers.append(
+                (wish.outcome, answers.rollback_failed(unit.model, unit.failures()))
+            )
+            unit.pending = None
+            self._end_hold(unit, "the way back failed")
+            unit.resume()
 
     def _take_in_update(self, report: Update) -> Iterator[Unit]:
         """Take in what came of other instances, if they are still what is asked for."""
@@ -497,7 +602,7 @@ class Manager:
             adjustment.fail("")
         return _nothing if update is None else partial(self._executor.clear_away, update)
 
-    def _move(self, unit: Unit, record: Record, event: Event, reason: str) -> None:
+    def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
         key = moved.key
@@ -512,6 +617,7 @@ class Manager:
             generation=key.generation,
             reason=moved.reason,
             **{"from": moved.before.value, "to": moved.after.value},
+            **facts,
         )
 
     def _show(self, units: Iterable[Unit]) -> None:
@@ -535,7 +641,6 @@ class Manager:
         """Answer whoever waited for what has now ended, then call the listeners."""
         for unit in units:
             self._settle(unit)
-            self._answers += [(gone, None) for gone in unit.take_gone()]
             self._answers += [(one.outcome, unit.outcome_of(one.keys)) for one in unit.take_tried()]
         if self._farewell is not None and all(unit.is_over for unit in self._units.values()):
             self._answers.append((self._farewell, None))
@@ -546,15 +651,17 @@ class Manager:
                 outcome.set_result(None)
             else:
                 outcome.set_exception(error)
+        for unit in units:
+            for leaving in unit.take_gone():
+                leaving.gone.set_result(leaving.freed_bytes)
         if units:
             self._notify()
 
     def _settle(self, unit: Unit) -> None:
-        aspired, actual, adjusting = unit.aspired, unit.actual, unit.adjusting
-        if unit.pending is None or not is_settled(aspired, actual, adjusting):
+        if unit.pending is None or not unit.is_settled:
             return
         error: ServiceError | None = None
-        if not is_reached(aspired, actual, adjusting):
+        if not unit.is_reached:
             error = answers.load_failed(
                 unit.model, unit.failures(), unchanged=unit.unchanged(), moved=unit.has_moved
             )

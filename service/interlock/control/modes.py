@@ -5,7 +5,7 @@ then is the same in all of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from interlock.domain.errors import InvalidRequestError, UnavailableError
@@ -30,6 +30,11 @@ class Mode(Protocol):
         """Return the models to load at start, whether or not they are there."""
         ...
 
+    @property
+    def wants_all(self) -> bool:
+        """Whether it wants what the repositories have: then an unload has to be held."""
+        ...
+
     def check_control(self) -> None:
         """Raise UnavailableError where clients may not load and unload."""
         ...
@@ -37,7 +42,13 @@ class Mode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoneMode:
-    """`none`: all models of all repositories at start, and nothing after that."""
+    """`none`: all models of all repositories at start, and nothing after that.
+
+    With `allow_control` clients may load and unload all the same.
+    """
+
+    allow_control: bool = False
+    wants_all: bool = field(default=True, init=False)
 
     follows: bool = False
 
@@ -45,12 +56,19 @@ class NoneMode:
         return _all_models(snapshot())
 
     def check_control(self) -> None:
-        raise UnavailableError("explicit model load / unload is not allowed if polling is enabled")
+        if not self.allow_control:
+            raise _not_allowed("none")
 
 
 @dataclass(frozen=True, slots=True)
 class PollMode:
-    """`poll`: what the repositories hold, now and later; the poller asks for it."""
+    """`poll`: what the repositories hold, now and later; the poller asks for it.
+
+    With `allow_control` clients may have it looked at now, and hold a model unloaded.
+    """
+
+    allow_control: bool = False
+    wants_all: bool = field(default=True, init=False)
 
     follows: bool = True
 
@@ -58,7 +76,8 @@ class PollMode:
         return ()
 
     def check_control(self) -> None:
-        NoneMode().check_control()
+        if not self.allow_control:
+            raise _not_allowed("poll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,7 @@ class ExplicitMode:
     """
 
     load_models: tuple[str, ...] = ()
+    wants_all: bool = field(default=False, init=False)
     follows: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +104,15 @@ class ExplicitMode:
 
     def check_control(self) -> None:
         return
+
+
+def _not_allowed(mode: str) -> UnavailableError:
+    """Return Triton's sentence, which is the same for both modes, and what helps."""
+    return UnavailableError(
+        "explicit model load / unload is not allowed if polling is enabled: the model control "
+        f"mode is {mode}; start the server with --model-control-mode=explicit, or with "
+        "--allow-explicit-control"
+    )
 
 
 def _all_models(snapshot: RepositorySnapshot) -> tuple[ModelName, ...]:

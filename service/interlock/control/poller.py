@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from interlock.control import answers
 from interlock.control.answers import LoadMovedError
 from interlock.control.asking import wish_of
 from interlock.control.changes import Changes, Look, Order
@@ -24,6 +25,7 @@ from interlock.control.contents import Contents, Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.polling import Repository
+from interlock.control.requests import Request, Requests, tell
 from interlock.control.wishes import LoadWish, Trouble, UnloadWish
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
@@ -98,6 +100,7 @@ class Poller:
         # From other threads.
         self._verified: SimpleQueue[Verification] = SimpleQueue()
         self._overtaken: SimpleQueue[str] = SimpleQueue()
+        self._requests = Requests()
         self._settled: SimpleQueue[str] = SimpleQueue()
         # The stepping thread's own.
         self._changes = Changes()
@@ -113,6 +116,21 @@ class Poller:
     def start(self, on_death: OnDeath | None = None) -> None:
         """Start the poller's thread."""
         spawn("poller", self.run, on_death=on_death)
+
+    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+        """Scan now, and ask for what there is of the model, what failed before included.
+
+        Waits for versions to settle; with `force` what serves already is loaded anew. Told
+        as the load ends; any thread.
+        """
+        request = Request(model, force=force)
+        with self._news:
+            if self._is_closing:
+                request.outcome.set_exception(answers.stopping())
+                return request.outcome
+            self._requests.add(request)
+        self.hint()
+        return request.outcome
 
     def is_closing(self) -> bool:
         """Whether nothing more is asked for. Any thread."""
@@ -143,6 +161,7 @@ class Poller:
                 self._after_scan()
             self._rest((self._clock() - began) * _SHARE)
             self._wait(due)
+        self._requests.send_away(answers.stopping())
 
     def tick(self) -> float:
         """Scan once and ask for what has changed; return when to come again at the latest."""
@@ -154,9 +173,11 @@ class Poller:
         now = self._clock()
         if self._first_until == math.inf:
             self._first_until = now + self._pace.patience_s
+        named = self._requests.at_rest(staging)
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
+            named=named,
             versionless=self._stager.versionless,
             is_same=self._contents.is_same,
             body_of=self._contents.body_of,
@@ -167,6 +188,7 @@ class Poller:
             if self._is_closing:
                 break
             self._carry_out(order)
+        self._requests.refuse_rest(named, staging)
         self._verify(scan, staging)
         self._end_first_look(staging, now)
         return self._due(now)
@@ -178,7 +200,16 @@ class Poller:
             self._hand_over(UnloadWish(model))
             return
         found = order.found
-        wish = wish_of(model, lambda: self._repository.poll_staged(model, found), alone=True)
+        requests = self._requests.begun(model)
+        wish = wish_of(
+            model,
+            lambda: self._repository.poll_staged(model, found),
+            alone=True,
+            again=bool(requests),
+            force=any(request.force for request in requests),
+            follows=True,
+        )
+        tell(requests, wish.outcome)
         if isinstance(wish, Trouble):
             if isinstance(wish.error, UnavailableError):
                 self._overtaken.put(model)

@@ -91,6 +91,10 @@ class Repository(Protocol):
         """
         ...
 
+    def is_unchanged(self, directory: Path, version: Version, fingerprint: str) -> bool:
+        """Return whether a version's files in a model's directory still have this fingerprint."""
+        ...
+
     def release(self, directory: Path) -> None:
         """Hear that nothing uses a model's directory any more. Never blocks."""
         ...
@@ -129,6 +133,12 @@ class DiskRepository:
             return self._poll_files(model, look)
         source, prints = self._look(model)
         return self._polled(source, prints, look)
+
+    def is_unchanged(self, directory: Path, version: Version, fingerprint: str) -> bool:
+        try:
+            return self.look(directory).of(version) == fingerprint
+        except OSError:
+            return False
 
     def release(self, directory: Path) -> None:
         self.scratch.release(directory)

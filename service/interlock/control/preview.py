@@ -3,7 +3,7 @@
 It is taken that all that would be loaded can be built; what fails changes nothing.
 """
 
-from interlock.control.actions import Show, Withdraw
+from interlock.control.actions import Show, StandBy, Withdraw
 from interlock.control.adjusting import can_adjust
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.lifecycle import Phase
@@ -23,9 +23,16 @@ def preview(view: ModelView, polled: Polled) -> tuple[PlannedStep, ...]:
     new = {_next(view, candidate) for candidate, step in found if step is None}
     # As if it were built: what is on its way, and what is new.
     built = {key for key in kept if actual[key] is not Phase.READY} | new
-    for action in plan(kept | new, actual | dict.fromkeys(built, Phase.PROVING)):
+    actions = plan(
+        kept | new,
+        actual | dict.fromkeys(built, Phase.PROVING),
+        window=None if polled.config.swaps_room_first else view.window,
+    )
+    for action in actions:
         if isinstance(action, Show) and action.key in new:
             steps.append(PlannedStep(action.key, Effect.LOAD, _why_new(view, action.key)))
+        elif isinstance(action, StandBy):
+            steps.append(PlannedStep(action.key, Effect.STAND_BY, action.reason))
         elif isinstance(action, Withdraw):
             steps.append(PlannedStep(action.key, Effect.UNLOAD, action.reason))
     return tuple(sorted(steps, key=lambda step: step.key))

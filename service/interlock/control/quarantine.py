@@ -22,12 +22,12 @@ def next_try(failed_at: float, failures: int) -> float:
     return failed_at + delay_after(failures)
 
 
-def note(failures: int, *, hung: bool = False) -> str:
+def note(failures: int, *, by_itself: bool = True) -> str:
     """Return what is added to the reason of a failure in the history of the version.
 
-    What `hung` is not tried again by itself.
+    Not everything is tried again by itself.
     """
     times = "" if failures == 1 else f" after {failures} failures"
-    if hung:
+    if not by_itself:
         return f"quarantined{times}, until its content changes or somebody asks"
     return f"quarantined{times}, next try in {delay_after(failures):.0f} s"

@@ -7,13 +7,16 @@ wish ends is the manager's business.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
+from typing import Final, Protocol
 
 import structlog
 
 from interlock.control import answers
 from interlock.control.asking import wish_of
 from interlock.control.first_loads import FirstLoads
+from interlock.control.holds import Hold, HoldKind
 from interlock.control.index import ModelView
+from interlock.control.lifecycle import Phase
 from interlock.control.load_parameters import (
     LoadOptions,
     Parameter,
@@ -23,9 +26,19 @@ from interlock.control.load_parameters import (
 from interlock.control.modes import Mode
 from interlock.control.overrides import Overrides
 from interlock.control.polling import PLAIN, Look, Repository
+from interlock.control.rollback import Content, target_of
 from interlock.control.turns import Turns
-from interlock.control.wishes import LoadWish, Polled, RetryWish, Trouble, UnloadWish
-from interlock.domain.errors import ServiceError, UnavailableError
+from interlock.control.wishes import (
+    LoadWish,
+    Polled,
+    ReleaseWish,
+    RetryWish,
+    RollbackWish,
+    Trouble,
+    UnloadWish,
+)
+from interlock.domain.description import RolledBack
+from interlock.domain.errors import InvalidRequestError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.layout import check_model_name
 from interlock.repository.snapshot import RepositorySnapshot
@@ -33,10 +46,20 @@ from interlock.runtime.clock import Clock
 
 log = structlog.get_logger()
 
+_LOADED: Final = frozenset({Phase.STANDBY, Phase.READY})
+
 Settle = Callable[[Iterable[ModelName]], Iterator[ModelName]]
 """Hands on what is to be loaded at start, each model when its files lie still."""
 
-ModelWish = LoadWish | UnloadWish | RetryWish | Trouble
+ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish | Trouble
+
+
+class Follow(Protocol):
+    """Has whoever follows the repositories look at a model now, and load what is there."""
+
+    def __call__(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+        """Return what is told when that has ended; with `force` what serves is loaded anew."""
+        ...
 
 
 class Reception:
@@ -58,6 +81,7 @@ class Reception:
         self._hand_over = hand_over
         self._view = view
         self._clock = clock
+        self._follow: Follow | None = None
         self._settle = settle
         self._turns = Turns()
         self.first_loads = FirstLoads()
@@ -73,30 +97,75 @@ class Reception:
         options = read_load_parameters(parameters)
         check_model_name(model)
         self._mode.check_control()
+        if self._follow is not None:
+            answers.check_followed_load(options)
         name = ModelName(model)
         deadline = self._clock() + options.timeout_ms / 1000 if options.timeout_ms else None
         if not self._turns.enter(name, self._left_s(deadline)):
             raise answers.load_not_begun(name, options.timeout_ms)
-        wish = self._wish_for(name, options)
-        self._ask(wish)
-        if isinstance(wish, LoadWish) and not options.wait:
+        if self._follow is not None:
+            outcome, has_begun = self._look_again(name, self._follow, force=options.force), True
+        else:
+            wish = self._wish_for(name, options)
+            outcome, has_begun = self._ask(wish), isinstance(wish, LoadWish)
+        if has_begun and not options.wait:
             return
         try:
-            wish.outcome.result(self._left_s(deadline))
+            outcome.result(self._left_s(deadline))
         except TimeoutError:
             raise answers.load_not_ended(name, options.timeout_ms) from None
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> None:
-        """Return when no version of the model is READY; with `wait`, when nothing is left of it."""
+    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+        """Return when no version of the model is READY; with `wait`, when nothing is left of it.
+
+        Then return how many bytes that gave back. Where the mode wants what the repository
+        has, the model is held.
+        """
         options = read_unload_parameters(parameters)
         self._mode.check_control()
         name = ModelName(model)
         self._turns.enter(name)
         self._overrides.forget(name)
-        wish = UnloadWish(name)
+        wish = UnloadWish(name, hold=self._mode.wants_all)
         self._ask(wish).result()
-        if options.wait:
-            wish.gone.result()
+        return wish.gone.result() if options.wait else None
+
+    def roll_back(self, model: str, version: int | None) -> RolledBack:
+        """Return when the model serves what it served before its last change, and is held there.
+
+        With a `version`, that one as it served last. Raise InvalidRequestError where there is
+        nothing to go back to, it is not there any more, or it fails.
+        """
+        check_model_name(model)
+        name = ModelName(model)
+        self._turns.enter(name)
+        try:
+            target, was_warm = self._way_back(name, version)
+        except BaseException:
+            self._turns.leave(name)
+            raise
+        self._ask(RollbackWish(name, target)).result()
+        versions = tuple(content.version for content in target)
+        return RolledBack(versions, was_warm, Hold(HoldKind.ROLLBACK, versions).reason)
+
+    def release(self, model: str) -> None:
+        """End the hold on a model; where somebody follows the repository, serve what it has.
+
+        Raise InvalidRequestError where the model is not held.
+        """
+        name = ModelName(model)
+        view = self._view(name)
+        if view is None or view.hold is None:
+            raise InvalidRequestError(f"failed to release model '{name}': it is not held")
+        self._turns.enter(name)
+        self._ask(ReleaseWish(name)).result()
+        if self._follow is not None:
+            self._turns.enter(name)
+            self._look_again(name, self._follow).result()
+
+    def follow(self, ask: Follow) -> None:
+        """Let loads by name go through whoever follows the repositories."""
+        self._follow = ask
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again now what failed of a model, or of this version; return when it serves.
@@ -149,7 +218,8 @@ class Reception:
 
     def _wish_for(self, model: ModelName, options: LoadOptions) -> LoadWish | Trouble:
         look = Look(config=options.config, versions=options.versions, files=options.files)
-        wish = self._poll(model, look, force=options.force)
+        alone = self._mode.wants_all
+        wish = self._poll(model, look, force=options.force, alone=alone, again=True)
         if isinstance(wish, LoadWish):
             wish.outcome.add_done_callback(partial(self._keep, wish.polled, look))
         return wish
@@ -159,6 +229,39 @@ class Reception:
         if outcome.exception() is None:
             self._overrides.keep(polled, look)
 
+    def _look_again(
+        self, model: ModelName, follow: Follow, *, force: bool = False
+    ) -> "Future[None]":
+        """Have whoever follows the repository look, and load what is there; ends the turn."""
+        view = self._view(model)
+        if view is not None and view.hold is not None:
+            self._hand_over(ReleaseWish(model))
+        outcome = follow(model, force=force)
+        outcome.add_done_callback(lambda _: self._turns.leave(model))
+        return outcome
+
+    def _way_back(self, model: ModelName, version: int | None) -> tuple[tuple[Content, ...], bool]:
+        """Return what to go back to, and whether all of it is loaded. Raise as `roll_back`."""
+        view = self._view(model) or ModelView(model, ())
+        if version is None and view.hold is not None and view.hold.kind is HoldKind.ROLLBACK:
+            raise answers.rolled_back_already(model, view.hold.reason)
+        target = target_of(model, view.past, None if version is None else Version(version))
+        loaded = {one.state.key for one in view.generations if one.state.phase in _LOADED}
+        cold = [content for content in target if content.key not in loaded]
+        for content in cold:
+            self._check_there(model, content)
+        return target, not cold
+
+    def _check_there(self, model: ModelName, content: Content) -> None:
+        """Raise where the files are not those that served."""
+        job = content.job
+        if not self._repository.is_unchanged(job.model_directory, content.version, job.fingerprint):
+            raise InvalidRequestError(
+                f"failed to roll back model '{model}': what version {content.version} served is no "
+                f"longer loaded, and its files in {job.model_directory} have changed since or are "
+                "gone; --rollback-window-secs keeps what was replaced loaded for a while"
+            )
+
     def _ask(self, wish: ModelWish) -> "Future[None]":
         """Hand a wish over; the turn of its model ends with it."""
         wish.outcome.add_done_callback(lambda _: self._turns.leave(wish.model))
@@ -166,7 +269,13 @@ class Reception:
         return wish.outcome
 
     def _poll(
-        self, model: ModelName, look: Look = PLAIN, *, force: bool = False, alone: bool = False
+        self,
+        model: ModelName,
+        look: Look = PLAIN,
+        *,
+        force: bool = False,
+        alone: bool = False,
+        again: bool = False,
     ) -> LoadWish | Trouble:
         return wish_of(
             model,
@@ -174,6 +283,7 @@ class Reception:
             has_files=bool(look.files),
             force=force,
             alone=alone,
+            again=again,
         )
 
     def _first_snapshot(self) -> RepositorySnapshot:

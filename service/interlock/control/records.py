@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from interlock.control import answers
+from interlock.control.actions import Action
 from interlock.control.adjusting import Adjustment, Stage, can_adjust
+from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, GenerationView, ModelView, VersionView
 from interlock.control.lateness import is_late
 from interlock.control.lifecycle import (
@@ -23,9 +25,18 @@ from interlock.control.lifecycle import (
     advance,
     readiness_of,
 )
+from interlock.control.planner import Window, is_reached, is_settled, plan
 from interlock.control.quarantine import next_try, note
 from interlock.control.reports import Report
-from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
+from interlock.control.rollback import Content, Past
+from interlock.control.wishes import (
+    Candidate,
+    LoadWish,
+    Polled,
+    RollbackWish,
+    Trouble,
+    UnloadWish,
+)
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.transition import VersionState
@@ -37,7 +48,7 @@ from interlock.serving.table import ModelEntry
 STORY_LENGTH: Final = 64
 """How many transitions are kept of each version."""
 
-KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY}
+KEPT: Final = ON_THE_WAY | {Phase.PROVING, Phase.READY, Phase.STANDBY}
 """The phases in which a generation goes on where a load finds the same content."""
 
 
@@ -49,9 +60,9 @@ class Record:
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
     nothing of their content; `hung`, that its load was written off, and may hold a thread.
-    `failures` is how often its content has failed so far. `body` stands for the files but for
-    the configuration; `adjustment` is what is to become of the instances of what serves, or
-    failed to.
+    `failures` is how often its content has failed so far. `standby_until` is the end of its
+    rollback window. `body` stands for the files but for the configuration; `adjustment` is what
+    is to become of the instances of what serves, or failed to.
     """
 
     job: LoadJob
@@ -64,8 +75,14 @@ class Record:
     moved: bool = False
     hung: bool = False
     failures: int = 0
+    standby_until: float | None = None
     body: str = ""
     adjustment: Adjustment | None = None
+
+    @property
+    def content(self) -> Content:
+        """What loading it again takes."""
+        return Content(self.job, self.fingerprint, self.origin, self.body)
 
     @property
     def key(self) -> GenerationKey:
@@ -147,12 +164,13 @@ class Record:
         return made.update.summary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaving:
     """What was there when an unload was asked for, and who waits until it is gone."""
 
     keys: frozenset[GenerationKey]
-    gone: "Future[None]"
+    gone: "Future[int]"
+    freed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,25 +181,50 @@ class Trying:
     outcome: "Future[None]"
 
 
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What was asked for of a model, and what held it."""
+
+    polled: Polled | None
+    alone: bool
+    hold: Hold | None
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """What must change together: one model, as long as there are no ensembles.
 
     `pending` is the wish that waits to hear how it ended. `alone` says that each version
-    stands for itself, and `polled` is then what was asked for.
+    stands for itself, and `polled` is then what was asked for. `followed` is what the
+    repository had when whoever follows it last said so, `before` what a rollback left.
+
+    What is replaced stands by for `window_s`, unless it must go before its successor is
+    built: `room_first`. Then `gave_way` is what has gone so, as long as nothing serves;
+    `restores` says that it comes back, since its successor has failed.
+    `recent` stand by since the present wish.
     """
 
     model: ModelName
     aspired: frozenset[GenerationKey] = frozenset()
     records: dict[GenerationKey, Record] = field(default_factory=dict)
     stories: dict[Version, tuple[Transition, ...]] = field(default_factory=dict)
-    pending: LoadWish | UnloadWish | None = None
+    pending: LoadWish | UnloadWish | RollbackWish | None = None
     trouble: Trouble | None = None
     leaving: list[Leaving] = field(default_factory=list)
     trying: list[Trying] = field(default_factory=list)
     alone: bool = False
     polled: Polled | None = None
+    followed: Polled | None = None
+    hold: Hold | None = None
+    before: Stance | None = None
+    past: Past = field(default_factory=Past)
+    window_s: float = 0.0
+    room_first: bool = False
+    gave_way: tuple[Content, ...] = ()
+    restores: bool = False
+    recent: set[GenerationKey] = field(default_factory=set)
     given_up: list[InstanceUpdate] = field(default_factory=list)
+    _has_changed: bool = False
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
 
@@ -189,6 +232,13 @@ class Unit:
     def actual(self) -> dict[GenerationKey, Phase]:
         """Return the phases as the planner takes them: see `Record.planned_phase`."""
         return {key: record.planned_phase for key, record in self.records.items()}
+
+    @property
+    def stance(self) -> Stance:
+        """What is asked for now; a rollback counts only when it has come true."""
+        if isinstance(self.pending, RollbackWish) and self.before is not None:
+            return self.before
+        return Stance(self.polled, self.alone, self.hold)
 
     @property
     def adjusting(self) -> dict[GenerationKey, Stage]:
@@ -200,6 +250,16 @@ class Unit:
         }
 
     @property
+    def is_reached(self) -> bool:
+        """Whether all that is aspired has been built; see the planner's."""
+        return is_reached(self.aspired, self.actual, self.adjusting)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known how the wish ended; see the planner's."""
+        return is_settled(self.aspired, self.actual, self.adjusting)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of the model holds anything any more."""
         return all(record.phase in OVER for record in self.records.values())
@@ -207,7 +267,25 @@ class Unit:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to remember of the model."""
-        return not self.records and self.trouble is None
+        return not self.records and self.trouble is None and self.hold is None
+
+    def plan(self, now: float) -> tuple[Action, ...]:
+        """Return what to do next for the model."""
+        return plan(
+            self.aspired,
+            self.actual,
+            alone=self.alone or self.restores,
+            adjusting=self.adjusting,
+            window=self.window(now),
+            room_first=self.room_first,
+        )
+
+    def window(self, now: float) -> Window | None:
+        """Return what stands by, `None` where nothing ever does."""
+        if not self.window_s or self.room_first:
+            return None
+        over = {key for key, until in self._standbys() if until <= now}
+        return Window(frozenset(self.recent), frozenset(over))
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -241,12 +319,14 @@ class Unit:
     def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
 
-        A generation with the same content that serves, or is on its way to, is kept, and
-        one that failed where each stands alone, unless `force` is set; for anything else a
-        new generation begins.
+        A generation with the same content that is loaded, or is on its way to be, is kept,
+        unless `force` is set, and one that failed where each stands alone; for anything else
+        a new generation begins.
         """
+        self.begin_change()
         self.alone = alone
         self.polled = polled
+        self.room_first = polled.config.swaps_room_first
         self.aspired = frozenset(
             self._begin(candidate) if force else self._key_of(candidate)
             for candidate in polled.candidates
@@ -278,10 +358,11 @@ class Unit:
 
     def due(self) -> float | None:
         """Return when there is something to do though nothing happens, monotonic."""
-        if self.pending is not None:
-            return None
-        times = (self._next_try(self.records[key]) for key in self.aspired)
-        return min((time for time in times if time is not None), default=None)
+        times = [until for _, until in self._standbys()]
+        if self.pending is None:
+            tries = (self._next_try(self.records[key]) for key in self.aspired)
+            times += [time for time in tries if time is not None]
+        return min(times, default=None)
 
     def retry_due(self, now: float) -> None:
         """Try again what has been in quarantine for long enough, unless a wish is under way."""
@@ -301,12 +382,12 @@ class Unit:
                 self.records[key].change_again()
         if self.polled is None:
             return
-        found = {one.version: one for one in (*self.polled.candidates, *self.polled.fallbacks)}
+        found = self.polled.found
         for key in sorted(self.aspired):
             record = self.records[key]
             if self._is_waiting(record) and key.version in versions & found.keys():
-                again = self._begin(found[key.version])
-                self.records[again].failures = record.failures
+                self.begin_change()
+                again = self._try_again(record, found[key.version])
                 self.aspired = self.aspired - {key} | {again}
 
     def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
@@ -354,6 +435,50 @@ class Unit:
         self.trying = [one for one in self.trying if one.keys & open_keys]
         return over
 
+    def go_back(self, contents: tuple[Content, ...], before: Stance) -> None:
+        """Aspire to what has served before; `before` is what was asked for until now."""
+        self.begin_change()
+        self.before = before
+        self.alone = False
+        self.polled = None
+        self.room_first = any(content.job.config.swaps_room_first for content in contents)
+        self.aspired = frozenset(map(self._key_of_content, contents))
+
+    def resume(self) -> None:
+        """Aspire to what was asked for before the way back, which did not lead there.
+
+        Where versions stand together that is what serves: nobody asked for another try of the
+        rest.
+        """
+        before, self.before = self.before, None
+        if before is not None:
+            self.hold = before.hold
+        if before is not None and before.polled is not None and before.alone:
+            self.aspire(before.polled, alone=True)
+        elif ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+            for key in ready:
+                self._let_be(self.records[key])
+            self.aspired = frozenset(ready)
+
+    def restore(self) -> None:
+        """Aspire to what made room, where what it made room for failed and nothing serves."""
+        if not self.room_first or self.restores or not self._has_failed():
+            return
+        hopes = {Phase.READY, Phase.PROVING} if self.alone else {Phase.READY}
+        if not hopes.isdisjoint(self.actual.values()):
+            return
+        if lost := [content for content in self.gave_way if self._may_return(content)]:
+            # What failed stays aspired, for its reason; what was built goes, all or nothing.
+            failed = {key for key in self.aspired if self.records[key].phase is Phase.FAILED}
+            self.aspired = frozenset(failed | {self._begin_again(content) for content in lost})
+            self.restores = True
+
+    def begin_change(self) -> None:
+        """Hear that something else is wished for from here on."""
+        self.recent.clear()
+        self.restores = False
+        self._has_changed = False
+
     def move(self, record: Record, event: Event, reason: str, now: float) -> Transition:
         """Take one step of the lifecycle; the only place where a phase is assigned."""
         before = record.phase
@@ -361,24 +486,40 @@ class Unit:
         if record.phase in OVER:
             record.reason = reason if record.phase is Phase.FAILED else UNLOADED
             record.served = None
+        if before is not record.phase and Phase.READY in {before, record.phase}:
+            self._remember(record)
+        elif event is Event.ADJUST:
+            self.past = self.past.became(record.content)
+        if record.phase is Phase.STANDBY:
+            self._let_be(record)
+            record.standby_until = now + self.window_s
+            self.recent.add(record.key)
         transition = Transition(record.key, before, record.phase, reason, now)
         record.last_move = transition
         if self._is_waiting(record):
-            remark = note(record.failures, hung=record.hung)
+            remark = note(record.failures, by_itself=self._next_try(record) is not None)
             transition = replace(transition, reason=f"{reason}; {remark}")
             record.last_move = transition
         told = self.stories.get(record.key.version, ())
         self.stories[record.key.version] = (*told[1 - STORY_LENGTH :], transition)
         return transition
 
-    def leave(self, gone: "Future[None]") -> None:
-        """Remember who waits until what is there now is gone."""
+    def leave(self, gone: "Future[int]") -> None:
+        """Aspire to nothing any more; remember who waits until what is there now is gone."""
+        self.begin_change()
+        self.gave_way = ()
         self.leaving.append(Leaving(frozenset(self.records), gone))
 
-    def take_gone(self) -> "list[Future[None]]":
+    def gave_back(self, key: GenerationKey, freed_bytes: int) -> None:
+        """Count what a generation gave back, for those who wait for that."""
+        for one in self.leaving:
+            if key in one.keys:
+                one.freed_bytes += freed_bytes
+
+    def take_gone(self) -> list[Leaving]:
         """Return those whose wait is over, each once."""
         alive = {key for key, record in self.records.items() if record.phase not in OVER}
-        over = [one.gone for one in self.leaving if not one.keys & alive]
+        over = [one for one in self.leaving if not one.keys & alive]
         self.leaving = [one for one in self.leaving if one.keys & alive]
         return over
 
@@ -389,6 +530,8 @@ class Unit:
             for record in self.records.values()
             if record.phase not in OVER
         }
+        # It may have to come back.
+        used |= {content.directory for content in self.gave_way}
         free, self._directories = self._directories - used, self._directories & used
         return free
 
@@ -408,6 +551,9 @@ class Unit:
             generations=tuple(
                 record.view(self._next_try(record)) for _, record in sorted(self.records.items())
             ),
+            hold=self.hold,
+            past=self.past,
+            window=Window(frozenset(self.recent)) if self.window_s else None,
         )
 
     def entry(self) -> ModelEntry:
@@ -426,9 +572,14 @@ class Unit:
     def _next_try(self, record: Record) -> float | None:
         """Return when it is tried again by itself, `None` for never.
 
-        What hung is not: each try may cost a thread, and there are not many.
+        What hung is not: each try may cost a thread, and there are not many. Nor is what
+        could only be tried at the cost of what serves.
         """
         if record.hung or record.last_move is None or not self._is_waiting(record):
+            return None
+        if self.polled is None or record.key.version not in self.polled.found:
+            return None
+        if self.room_first and self.ready():
             return None
         return next_try(record.last_move.moment, record.failures)
 
@@ -446,6 +597,12 @@ class Unit:
 
     def _key_of(self, candidate: Candidate) -> GenerationKey:
         return self._kept(candidate) or self._begin(candidate)
+
+    def _try_again(self, record: Record, candidate: Candidate) -> GenerationKey:
+        """Begin a new generation of a content that has failed."""
+        again = self._begin(candidate)
+        self.records[again].failures = record.failures
+        return again
 
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
@@ -478,6 +635,7 @@ class Unit:
         self._directories.add(polled.directory)
         if polled.config == record.job.config:
             record.become(job, candidate.fingerprint, polled.origin)
+            self.past = self.past.became(record.content)
         else:
             record.adjustment = Adjustment(job, candidate.fingerprint, polled.origin)
 
@@ -494,22 +652,70 @@ class Unit:
         polled = self.polled
         if polled is None:
             raise LookupError(f"nothing of {self.model} has been polled")
-        number = self._generations.get(candidate.version, 0) + 1
-        self._generations[candidate.version] = number
-        key = GenerationKey(self.model, candidate.version, Generation(number))
-        self._directories.add(polled.directory)
-        self.records[key] = Record(
-            LoadJob(
-                key=key,
-                config=polled.config,
-                model_directory=polled.directory,
-                fingerprint=candidate.observed,
-            ),
-            candidate.fingerprint,
-            polled.origin,
-            body=candidate.body,
+        job = LoadJob(
+            key=self._next_key(candidate.version),
+            config=polled.config,
+            model_directory=polled.directory,
+            fingerprint=candidate.observed,
         )
-        return key
+        return self._add(Record(job, candidate.fingerprint, polled.origin, body=candidate.body))
+
+    def _begin_again(self, content: Content) -> GenerationKey:
+        job = replace(content.job, key=self._next_key(content.version))
+        return self._add(Record(job, content.fingerprint, content.origin, body=content.body))
+
+    def _next_key(self, version: Version) -> GenerationKey:
+        number = self._generations.get(version, 0) + 1
+        self._generations[version] = number
+        return GenerationKey(self.model, version, Generation(number))
+
+    def _add(self, record: Record) -> GenerationKey:
+        self._directories.add(record.job.model_directory)
+        self.records[record.key] = record
+        return record.key
+
+    def _key_of_content(self, content: Content) -> GenerationKey:
+        """Return what of a content is loaded, or a new generation of it."""
+        record = self.records.get(content.key)
+        if record is not None and record.phase in KEPT:
+            self._let_be(record)
+            return record.key
+        as_candidate = Candidate(content.version, content.fingerprint)
+        return self._kept(as_candidate) or self._begin_again(content)
+
+    def _has_failed(self) -> bool:
+        """Whether something aspired has failed, and nothing of it is on its way any more."""
+        phases = {self.records[key].phase for key in self.aspired}
+        return Phase.FAILED in phases and ON_THE_WAY.isdisjoint(phases)
+
+    def _may_return(self, content: Content) -> bool:
+        """Whether a content can still be there, and has not failed to come back."""
+        for record in self._generations_of(content.version):
+            if record.phase is Phase.FAILED:
+                is_same = record.fingerprint == content.fingerprint
+                if is_same or record.job.model_directory == content.directory:
+                    return False
+        return True
+
+    def _remember(self, record: Record) -> None:
+        """Write down what serves, and what did before the present wish."""
+        if not self._has_changed:
+            self._has_changed = True
+            self.past = self.past.at_a_change()
+        if record.phase is Phase.READY:
+            self.past = self.past.shown(record.content)
+            self.gave_way = ()
+        else:
+            self.past = self.past.gone(record.key)
+            if self.room_first and self.aspired:
+                self.gave_way = (*self.gave_way, record.content)
+
+    def _standbys(self) -> Iterator[tuple[GenerationKey, float]]:
+        """Yield what stands by and nobody asks for, and until when."""
+        for key, record in self.records.items():
+            until = record.standby_until
+            if record.phase is Phase.STANDBY and until is not None and key not in self.aspired:
+                yield key, until
 
     def _generations_of(self, version: Version) -> list[Record]:
         """Return the records of one version, newest first."""

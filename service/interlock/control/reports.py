@@ -1,10 +1,11 @@
 """How an action ended: what the executor tells the manager."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interlock.control.lifecycle import Event
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
@@ -77,6 +78,7 @@ class Unloaded:
     """What the version held was given back."""
 
     key: GenerationKey
+    freed: Freed = field(default_factory=Freed)
 
 
 Update = UpdatePrepared | UpdateFailed

@@ -6,7 +6,7 @@ Whoever waited polls the repository when its turn has come, and so finds what is
 import threading
 from collections import deque
 
-from interlock.domain.errors import UnavailableError
+from interlock.control import answers
 from interlock.domain.ids import ModelName
 
 
@@ -63,4 +63,4 @@ class Turns:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise UnavailableError("Server is stopping, models are no longer loaded or unloaded")
+            raise answers.stopping()

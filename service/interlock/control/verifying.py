@@ -10,6 +10,7 @@ from interlock.control.executor import Loader
 from interlock.domain.errors import UnavailableError
 from interlock.repository.fingerprint import Fingerprint, fingerprint
 from interlock.repository.manifest_check import check_manifest
+from interlock.serving.freed import Freed
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.load_job import LoadJob, OnPhase
 from interlock.serving.served_model import ServedModel
@@ -54,8 +55,8 @@ class VerifyingLoader:
             raise
         return served
 
-    def unload(self, served: ServedModel) -> None:
-        self.inside.unload(served)
+    def unload(self, served: ServedModel) -> Freed:
+        return self.inside.unload(served)
 
     def prepare_update(
         self, served: ServedModel, job: LoadJob, on_phase: OnPhase

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from interlock.control.rollback import Content
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import ModelName, Version
@@ -46,19 +47,29 @@ class Polled:
     common: str = ""
     origin: str = ""
 
+    @property
+    def found(self) -> dict[Version, Candidate]:
+        """Return what was found, selected or not."""
+        return {one.version: one for one in (*self.candidates, *self.fallbacks)}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadWish:
     """These versions shall serve, and no other of the model.
 
     Together or not at all; with `alone` each for itself: one that fails hinders no other,
-    and is not tried again with the same content. With `force` generations of their own
-    begin, whatever serves already.
+    and is not tried again with the same content, unless `again` is set. With `force`
+    generations of their own begin, whatever serves already.
+
+    `follows` says that it comes of what the repository has: a hold may stand against it,
+    unless `again` says that somebody named the model.
     """
 
     polled: Polled
     force: bool = False
     alone: bool = False
+    again: bool = False
+    follows: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
@@ -68,15 +79,33 @@ class LoadWish:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnloadWish:
-    """No version of the model shall serve.
+    """No version of the model shall serve; with `hold`, whatever the repository has.
 
-    `gone` is told, always without an error, when what served then holds nothing any more;
-    nothing is told there if the wish itself fails.
+    `gone` is told, always without an error, when what served then holds nothing any more,
+    and how many bytes that gave back; nothing is told there if the wish itself fails.
     """
 
     model: ModelName
+    hold: bool = False
     outcome: "Future[None]" = field(default_factory=Future)
-    gone: "Future[None]" = field(default_factory=Future)
+    gone: "Future[int]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RollbackWish:
+    """These contents, which have served before, shall serve again and stay."""
+
+    model: ModelName
+    contents: tuple[Content, ...]
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleaseWish:
+    """The model shall not be held any more; what serves of it goes on."""
+
+    model: ModelName
+    outcome: "Future[None]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,4 +164,14 @@ class End:
     outcome: "Future[None]" = field(default_factory=Future)
 
 
-Wish = LoadWish | UnloadWish | RetryWish | Trouble | Stop | UnloadAll | End
+Wish = (
+    LoadWish
+    | UnloadWish
+    | RollbackWish
+    | ReleaseWish
+    | RetryWish
+    | Trouble
+    | Stop
+    | UnloadAll
+    | End
+)

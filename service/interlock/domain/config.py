@@ -7,6 +7,7 @@ Triton's ModelConfig. Nothing of a configuration is lost: `message` keeps all of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 
 class VersionPolicyKind(Enum):
@@ -22,6 +23,19 @@ class VersionPolicy:
     kind: VersionPolicyKind = VersionPolicyKind.LATEST
     num_versions: int = 1
     versions: tuple[int, ...] = ()
+
+
+class SwapPolicy(Enum):
+    """What goes first where a content is replaced; the value of the parameter `swap_policy`."""
+
+    AVAILABILITY_PRESERVING = "availability_preserving"
+    """The new one is built, then it takes over, then the old one goes."""
+    RESOURCE_PRESERVING = "resource_preserving"
+    """The old one goes, then the new one is built: both never need memory at a time."""
+
+
+SWAP_POLICY: Final = "swap_policy"
+"""The parameter of a configuration that names a SwapPolicy."""
 
 
 class Scheduling(Enum):
@@ -127,6 +141,11 @@ class ModelConfig:
     warmup_samples: tuple[WarmupSample, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     message: bytes = b""
+
+    @property
+    def swaps_room_first(self) -> bool:
+        """Whether what serves makes room before its successor is built."""
+        return self.parameters.get(SWAP_POLICY) == SwapPolicy.RESOURCE_PRESERVING.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What the model file says is not looked at, and inputs and outputs are for
 
 import posixpath
 
+from interlock.domain.config import SWAP_POLICY, SwapPolicy
 from interlock.domain.config_ensemble import check_ensemble
 from interlock.domain.config_scheduling import check_dynamic_batching, check_sequence_batching
 from interlock.domain.config_text import ConfigError
@@ -23,6 +24,23 @@ def check_model(config: pb.ModelConfig) -> None:
     check_sequence_batching(config)
     check_ensemble(config)
     _check_filenames(config)
+    _check_swap_policy(config)
+
+
+def _check_swap_policy(config: pb.ModelConfig) -> None:
+    """Refuse what would be taken for the default: whoever wrote it wants something else."""
+    if SWAP_POLICY not in config.parameters:
+        return
+    value = config.parameters[SWAP_POLICY].string_value
+    accepted = [policy.value for policy in SwapPolicy]
+    if value not in accepted:
+        raise ConfigError(
+            f"parameter '{SWAP_POLICY}' of model {config.name} is '{value}', expected one of: "
+            + ", ".join(accepted),
+            hint=f'Write: parameters {{ key: "{SWAP_POLICY}" value {{ string_value: '
+            f'"{SwapPolicy.RESOURCE_PRESERVING.value}" }} }}, or leave it out.',
+            field=("parameters",),
+        )
 
 
 def _check_max_batch_size(config: pb.ModelConfig) -> None:

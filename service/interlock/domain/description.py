@@ -46,7 +46,7 @@ class ModelDescription:
 
     `directory` is empty where the repository has none, `config_path` where the configuration
     is made up, `version_policy` where it cannot be read; `problem` says why the copy in the
-    repository cannot be loaded.
+    repository cannot be loaded, `hold` what keeps it from serving what the repository has.
     """
 
     model: ModelName
@@ -55,6 +55,19 @@ class ModelDescription:
     config_path: str = ""
     version_policy: str = ""
     problem: str = ""
+    hold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback came to: the versions that it went back to, and how long that stays.
+
+    `was_warm` says that all of them were loaded still.
+    """
+
+    versions: tuple[Version, ...]
+    was_warm: bool
+    hold: str
 
 
 class Effect(Enum):
@@ -63,6 +76,7 @@ class Effect(Enum):
     KEEP = "keep"
     LOAD = "load"
     UNLOAD = "unload"
+    STAND_BY = "stand_by"
     ADJUST = "adjust"
 
 
@@ -73,3 +87,11 @@ class PlannedStep:
     key: GenerationKey
     effect: Effect
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """What a load would do now; `hold` is what it would end, "" for nothing."""
+
+    steps: tuple[PlannedStep, ...]
+    hold: str = ""

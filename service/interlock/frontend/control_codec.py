@@ -10,6 +10,7 @@ from typing import Final
 
 from interlock.domain.description import (
     GenerationDescription,
+    LoadPlan,
     ModelDescription,
     PlannedStep,
     VersionDescription,
@@ -73,10 +74,15 @@ def encode_description(description: ModelDescription, zero: datetime) -> pb.Desc
         config_path=description.config_path,
         version_policy=description.version_policy,
         problem=description.problem,
+        hold=description.hold,
     )
 
 
-def encode_step(step: PlannedStep) -> pb.PlanResponse.Step:
+def encode_plan(plan: LoadPlan) -> pb.PlanResponse:
+    return pb.PlanResponse(steps=map(_step, plan.steps), hold=plan.hold)
+
+
+def _step(step: PlannedStep) -> pb.PlanResponse.Step:
     return pb.PlanResponse.Step(
         version=str(step.key.version),
         generation=step.key.generation,

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from interlock.domain.errors import NotFoundError
+from interlock.domain.errors import InvalidRequestError, NotFoundError
 from interlock.domain.transition import Transition, VersionState
 from interlock.frontend.control_codec import (
     encode_description,
     encode_move,
+    encode_plan,
     encode_snapshot,
     encode_staging,
-    encode_step,
 )
 from interlock.frontend.gate import Category, Gate
 from interlock.frontend.pools import Pools
@@ -30,7 +30,7 @@ _CATEGORY: Final[Category] = "model-repository"
 
 
 class ControlServicer:
-    """One short method per RPC, any thread; only `describe`, `plan` and `retry` block.
+    """One short method per RPC, any thread; `describe`, `plan`, `retry`, `rollback` block.
 
     `watches` are the streams. `zero` is the time of day from which the moments of the models'
     moves count.
@@ -83,7 +83,22 @@ class ControlServicer:
 
     def plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
         self._gate.check_started()
-        return pb.PlanResponse(steps=map(encode_step, self._inspection.plan(request.model)))
+        return encode_plan(self._inspection.plan(request.model))
+
+    def rollback(self, request: pb.RollbackRequest) -> pb.RollbackResponse:
+        self._gate.check_started()
+        version = parse_version(request.version)
+        if request.release:
+            if version != LATEST:
+                raise InvalidRequestError(
+                    "a release ends the hold on the whole model and takes no version"
+                )
+            self._control.release(request.model)
+            return pb.RollbackResponse()
+        done = self._control.roll_back(request.model, None if version == LATEST else version)
+        return pb.RollbackResponse(
+            versions=map(str, done.versions), was_warm=done.was_warm, hold=done.hold
+        )
 
     def retry(self, request: pb.RetryRequest) -> pb.RetryResponse:
         self._gate.check_started()
@@ -123,6 +138,12 @@ class ControlServicer:
                 "Retry": guard.unary(
                     self.retry,
                     request=pb.RetryRequest,
+                    category=_CATEGORY,
+                    pool=pools.repository,
+                ),
+                "Rollback": guard.unary(
+                    self.rollback,
+                    request=pb.RollbackRequest,
                     category=_CATEGORY,
                     pool=pools.repository,
                 ),

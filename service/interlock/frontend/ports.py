@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from interlock.domain.description import ModelDescription, PlannedStep
+from interlock.domain.description import LoadPlan, ModelDescription, RolledBack
 from interlock.domain.ids import Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
 from interlock.domain.transition import News, Transition, VersionState
@@ -19,12 +19,27 @@ class ModelControl(Protocol):
         """Load or reload a model; return when it serves. Raise ServiceError with the reason."""
         ...
 
-    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
-        """Unload every version; return when none is READY."""
+    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
+        """Unload every version; return when none is READY.
+
+        Where the parameters ask for it, return when nothing is left, and how many bytes that
+        gave back.
+        """
         ...
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again what failed of a model, or of this version; return when it serves."""
+        ...
+
+    def roll_back(self, model: str, version: int | None) -> RolledBack:
+        """Serve again what served before the last change, or this version as it did last.
+
+        Return when it serves, and is held. Raise ServiceError with the reason.
+        """
+        ...
+
+    def release(self, model: str) -> None:
+        """End the hold on a model. Raise InvalidRequestError where there is none."""
         ...
 
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
@@ -57,7 +72,7 @@ class ModelInspection(Protocol):
         """Read the repository, and return all that is known; raise NotFoundError."""
         ...
 
-    def plan(self, model: str) -> Sequence[PlannedStep]:
+    def plan(self, model: str) -> LoadPlan:
         """Read the repository, and return what a load would do; raise as it would."""
         ...
 

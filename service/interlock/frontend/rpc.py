@@ -7,7 +7,7 @@ the same for all and stands here once.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import grpc
 import structlog
@@ -23,6 +23,14 @@ _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 _Answer = TypeVar("_Answer")
 _Handler = TypeVar("_Handler", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class WithTrailers(Generic[_Response]):
+    """A response with metadata that goes behind it."""
+
+    response: _Response
+    trailers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ class Guard:
 
     def unary(
         self,
-        answer: Callable[[_Request], _Response],
+        answer: Callable[[_Request], _Response | WithTrailers[_Response]],
         *,
         request: type[_Request],
         category: Category,
@@ -74,6 +82,9 @@ class Guard:
             response = call(message, context)
             if self._before_reply is not None:
                 self._before_reply()
+            if isinstance(response, WithTrailers):
+                context.set_trailing_metadata(tuple(response.trailers.items()))
+                return response.response
             return response
 
         return grpc.unary_unary_rpc_method_handler(

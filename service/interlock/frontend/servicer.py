@@ -29,7 +29,7 @@ from interlock.frontend.ports import (
     ModelControl,
     ServerState,
 )
-from interlock.frontend.rpc import Guard, Service
+from interlock.frontend.rpc import Guard, Service, WithTrailers
 from interlock.frontend.statistics_codec import encode_statistics
 from interlock.frontend.transport import SERVICE
 from interlock.pb import grpc_service_pb2 as pb, model_config_pb2
@@ -49,6 +49,9 @@ EXTENSIONS: Final = (
     "logging",
 )
 """What of Triton's extensions is implemented, in Triton's order."""
+
+BYTES_FREED: Final = "interlock-bytes-freed"
+"""The trailing metadata of an unload that was waited for."""
 
 _NO_SHARED_MEMORY: Final = (
     "shared memory is not implemented: send tensors in the request and take them from the response"
@@ -133,11 +136,14 @@ class Servicer:
         self._control.load(request.model_name, _load_parameters(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
-    def unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+    def unload(
+        self, request: pb.RepositoryModelUnloadRequest
+    ) -> WithTrailers[pb.RepositoryModelUnloadResponse]:
         _check_repository_name(request.repository_name)
         self._gate.check_started()
-        self._control.unload(request.model_name, _load_parameters(request.parameters))
-        return pb.RepositoryModelUnloadResponse()
+        freed = self._control.unload(request.model_name, _load_parameters(request.parameters))
+        trailers = {} if freed is None else {BYTES_FREED: str(freed)}
+        return WithTrailers(pb.RepositoryModelUnloadResponse(), trailers)
 
     def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
         wanted = {key: _log_value(request.settings[key]) for key in request.settings}

@@ -60,6 +60,10 @@ class Scheduler(Protocol):
         """How many requests wait for an instance."""
         ...
 
+    def refuse(self, error: ServiceError) -> None:
+        """Fail what waits, and whatever still comes; what runs goes on. Never blocks."""
+        ...
+
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
     ) -> TakeOver:

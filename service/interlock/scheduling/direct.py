@@ -96,6 +96,8 @@ class DirectScheduler:
         self._queue: _Queue = SimpleQueue()
         # Guards the queue's assignment, moves between queues, and who is leaving.
         self._seats_lock = Lock()
+        # What is still enqueued hears this; None while requests run.
+        self._refusal: ServiceError | None = None
         # Guards `_held`, which is None once the threads run, and the seats' threads.
         self._start_lock = Lock()
         self._held: list[InferRequest] | None = []
@@ -119,6 +121,12 @@ class DirectScheduler:
         # time: whichever comes second moves the request on, or fails it.
         if queue is not self._queue:
             self._catch_up(queue)
+        if (refusal := self._refusal) is not None:
+            self._refuse_waiting(refusal)
+
+    def refuse(self, error: ServiceError) -> None:
+        self._refusal = error
+        self._refuse_waiting(error)
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]
@@ -250,6 +258,16 @@ class DirectScheduler:
         if error is not None:
             for request in requests:
                 _refuse(request, error, self._statistics, self._now_ns)
+
+    def _refuse_waiting(self, error: ServiceError) -> None:
+        with self._start_lock:
+            held = self._held or []
+            if held:
+                self._held = []
+        waiting: _Queue = SimpleQueue()
+        with self._seats_lock:
+            _move(self._queue, waiting)
+        self._refuse_all([*held, *_emptied(waiting)], error)
 
     def _serve(self, seat: _Seat) -> None:
         """Answer requests until there is no queue to serve any more."""

@@ -21,8 +21,10 @@ from interlock.domain.config_complete import check, complete
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
 from interlock.domain.request_rules import RequestRules
 from interlock.repository.listing import OTHER, list_model
+from interlock.runtime import allocator
 from interlock.scheduling.base import BatchRunner
 from interlock.scheduling.direct import DirectScheduler
+from interlock.serving.freed import Freed, FreedMeter
 from interlock.serving.golden.file import golden_files
 from interlock.serving.golden.proof import Proof
 from interlock.serving.instance_update import InstanceUpdate
@@ -60,8 +62,8 @@ def _tell_nobody(_phase: LoadPhase) -> None:
 class ModelLoader:
     """Loads and unloads versions. Any thread may call; two versions never wait for each other.
 
-    `trim` gives free memory back to the system and returns how many bytes that were. With
-    `hold`, a debugging aid, a version runs nothing before so many requests wait.
+    `trim` gives free memory back to the system, `resident_bytes` tells what the process has
+    of it. With `hold`, a debugging aid, a version runs nothing before so many requests wait.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class ModelLoader:
         *,
         trim: Callable[[], int],
         auto_complete: bool = True,
+        resident_bytes: Callable[[], int] = allocator.resident_bytes,
         default_max_batch_size: int = 4,
         hold: int = 0,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._backends = backends
         self._trim = trim
+        self._meter = FreedMeter(resident_bytes)
         self._auto_complete = auto_complete
         self._default_max_batch_size = default_max_batch_size
         self._hold = hold
@@ -96,12 +100,17 @@ class ModelLoader:
             self._trim()
             raise
 
-    def unload(self, served: ServedModel) -> None:
+    def unload(self, served: ServedModel) -> Freed:
         """Stop the scheduler, close instances and model, give memory back; blocks.
 
-        Nothing may be inside the version any more. What fails at this is logged: there is
-        nobody who could do anything about it.
+        Return how much that was. What fails at this is logged: there is nobody who could do
+        anything about it. Nothing may be inside the version any more.
         """
+        with self._meter.measuring() as measurement:
+            self._take_apart(served)
+        return measurement.freed
+
+    def _take_apart(self, served: ServedModel) -> None:
         model, version = served.key.model, served.key.version
         for part in (served.scheduler.stop, served.instances.close):
             try:
@@ -109,10 +118,10 @@ class ModelLoader:
             except Exception:
                 log.exception("closing failed", model=model, version=version)
         began_ns = self._now_ns()
-        freed = self._trim()
+        trimmed = self._trim()
         took_ms = (self._now_ns() - began_ns) / 1_000_000
         log.debug(
-            "gave memory back", model=model, version=version, freed_bytes=freed, took_ms=took_ms
+            "gave memory back", model=model, version=version, freed_bytes=trimmed, took_ms=took_ms
         )
 
     def prepare_update(

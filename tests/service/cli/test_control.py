@@ -266,3 +266,57 @@ def test_plan_shows_what_a_load_would_do(command_line: CommandLine) -> None:
         "load 2 1 new",
     ]
     assert as_json.json["steps"][1]["effect"] == "load"
+
+
+def test_plan_says_which_hold_a_load_would_end(command_line: CommandLine) -> None:
+    with scripted_server({"Plan": pb.PlanResponse(hold="held: rolled back")}) as server:
+        printed = command_line.ask(server, ["plan", "m"])
+
+    assert printed.lines[0] == "a load would end this: held: rolled back"
+
+
+def test_describe_says_that_a_model_is_held(command_line: CommandLine) -> None:
+    with scripted_server({"Describe": described(hold="held: rolled back")}) as server:
+        assert "hold: held: rolled back" in command_line.ask(server, ["describe", "m"]).lines
+
+
+@pytest.mark.parametrize(
+    ("was_warm", "how"), [(True, "it was loaded still"), (False, "its files were loaded again")]
+)
+def test_rollback_says_where_it_went_and_what_is_held(
+    command_line: CommandLine, was_warm: bool, how: str
+) -> None:
+    answer = pb.RollbackResponse(versions=["1", "2"], was_warm=was_warm, hold="held: for now")
+    with scripted_server({"Rollback": answer}) as server:
+        as_text = command_line.ask(server, ["rollback", "m"])
+        as_json = command_line.ask(server, ["rollback", "m", "2", "-o=json"])
+
+    assert as_text.lines == [f"rolled back m to version 1, 2: {how}", "held: for now"]
+    assert as_json.json == {
+        "model": "m",
+        "event": "rolled back",
+        "versions": ["1", "2"],
+        "was_warm": was_warm,
+        "hold": "held: for now",
+    }
+    assert server.seen == [
+        pb.RollbackRequest(model="m"),
+        pb.RollbackRequest(model="m", version="2"),
+    ]
+
+
+def test_rollback_releases_a_hold(command_line: CommandLine) -> None:
+    with scripted_server({"Rollback": pb.RollbackResponse()}) as server:
+        as_text = command_line.ask(server, ["rollback", "m", "--release"])
+        as_json = command_line.ask(server, ["rollback", "m", "--release", "-o=json"])
+
+    assert as_text.out == "released m\n"
+    assert as_json.json == {"model": "m", "event": "released"}
+    assert server.seen == 2 * [pb.RollbackRequest(model="m", release=True)]
+
+
+def test_a_release_names_no_version(command_line: CommandLine) -> None:
+    printed = command_line.run("rollback", "m", "2", "--release")
+
+    assert printed.code == 2
+    assert "--release ends the hold on the model: it goes without a VERSION" in printed.err

@@ -70,6 +70,9 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("model-load-retry-count", "2", [ROOT], lambda s: s.repository.load_retry_count, 2),
     ("model-load-timeout-secs", "1.5", [ROOT], lambda s: s.repository.load_timeout_s, 1.5),
     ("model-load-memory-factor", "2.5", [ROOT], lambda s: s.repository.load_memory_factor, 2.5),
+    ("allow-explicit-control", "on", [ROOT], lambda s: s.repository.allow_explicit_control, True),
+    ("rollback-window-secs", "60", [ROOT], lambda s: s.repository.rollback_window_s, 60.0),
+    ("drain-timeout-secs", "1.5", [ROOT], lambda s: s.repository.drain_timeout_s, 1.5),
     (
         "scratch-directory",
         "/var/tmp",

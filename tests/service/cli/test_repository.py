@@ -101,3 +101,13 @@ def test_an_unload_waits_when_it_is_told_to(command_line: CommandLine) -> None:
         command_line.ask(server, ["unload", "m", "--wait"])
 
         assert server.seen[0].parameters["wait"].bool_param
+
+
+def test_an_unload_that_waited_says_how_much_it_gave_back(command_line: CommandLine) -> None:
+    with scripted_server({"RepositoryModelUnload": pb.RepositoryModelUnloadResponse()}) as server:
+        server.trailers["interlock-bytes-freed"] = "4096"
+        as_text = command_line.ask(server, ["unload", "m", "--wait"])
+        as_json = command_line.ask(server, ["unload", "m", "--wait", "-o=json"])
+
+    assert as_text.out == "unloaded m, the process shrank by 4096 bytes\n"
+    assert as_json.json == {"model": "m", "event": "unloaded", "bytes_freed": 4096}

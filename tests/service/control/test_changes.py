@@ -17,6 +17,7 @@ def decide(
     same: bool | None = False,
     body: str | None = "",
     duplicates: tuple[str, ...] = (),
+    named: tuple[str, ...] = (),
     bare: FoundModel | None = None,
     now: float = 0.0,
     **versions: Staging,
@@ -27,6 +28,7 @@ def decide(
     return changes.decide(
         staging,
         duplicates=duplicates,
+        named=named,
         versionless={} if bare is None else {"m": bare},
         is_same=is_same,
         body_of=lambda *_: body,
@@ -103,6 +105,32 @@ def test_what_was_overtaken_is_asked_for_again_later_each_time() -> None:
     assert asked(decide(changes, v1=Complete("a"), now=12.0)) == {1: ("a", "a")}
     changes.ask_again("m", 20.0)
     assert changes.next_look() == 24.0
+
+
+def test_what_is_named_is_asked_for_though_nothing_has_changed() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+
+    assert asked(decide(changes, v1=Complete("a"), named=("m",))) == {1: ("a", "a")}
+
+
+def test_a_duplicate_that_is_named_is_polled_again() -> None:
+    changes = Changes()
+    decide(changes, duplicates=("m",))
+
+    assert decide(changes, duplicates=("m",), named=("m",)) == (Look(ModelName("m"), {}),)
+
+
+def test_a_model_without_versions_that_is_named_is_polled_again() -> None:
+    changes, bare = Changes(), without_versions()
+    decide(changes, bare=bare)
+
+    assert decide(changes, bare=bare, named=("m",)) == (Look(ModelName("m"), {}),)
+    assert decide(changes, bare=bare) == ()
+
+
+def test_a_name_of_which_there_is_nothing_is_not_asked_for() -> None:
+    assert decide(Changes(), v1=Settling(1.0), named=("m",)) == ()
 
 
 def bodies(orders: tuple[Order, ...]) -> dict[int, str]:

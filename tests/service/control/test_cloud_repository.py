@@ -280,3 +280,14 @@ def test_with_namespacing_both_models_of_a_name_are_mirrored_for_a_qualified_nam
     with pytest.raises(UnavailableError, match="us/models/a: a load would fetch version 1 first"):
         repository.poll(ModelName("us.models::a"), glance)
     assert repository.poll(ModelName("us.models::a")).candidates != polled.candidates
+
+
+def test_what_served_is_unchanged_while_the_mirror_has_it(world: World) -> None:
+    polled = world.repository.poll(A)
+    (candidate,) = polled.candidates
+    served = (polled.directory, candidate.version, candidate.observed)
+
+    world.store.put("a/1/model", b"another")
+    assert world.repository.is_unchanged(*served)
+    world.repository.poll(A)
+    assert not world.repository.is_unchanged(*served)

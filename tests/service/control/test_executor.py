@@ -29,7 +29,7 @@ from interlock.domain.ids import GenerationKey
 from interlock.serving.lease import LeaseCount
 from interlock.serving.load_job import LoadJob, LoadPhase, OnPhase
 from interlock.serving.served_model import ServedModel
-from tests.support.control import MODEL, FakeLoader, HandClock, key, served
+from tests.support.control import FREED, MODEL, FakeLoader, HandClock, IdleScheduler, key, served
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -50,6 +50,7 @@ class Office:
         loader: FakeLoader | None = None,
         timeout_s: float = 0.0,
         max_lost_threads: int = 8,
+        drain_timeout_s: float = 0.0,
     ) -> None:
         self.loader = loader or FakeLoader()
         self.reports: queue.Queue[Report] = queue.Queue()
@@ -63,6 +64,8 @@ class Office:
             watch=self.watch,
             retries=retries,
             max_lost_threads=max_lost_threads,
+            drain_timeout_s=drain_timeout_s,
+            clock=self.clock,
         )
 
     def _sleep(self) -> None:
@@ -169,7 +172,7 @@ def test_what_nobody_is_inside_drains_at_once() -> None:
 
     office.executor.withdraw(key(1), model)
 
-    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1), FREED)]
     assert office.loader.unloaded == [key(1)]
 
 
@@ -184,27 +187,39 @@ def test_nothing_is_unloaded_while_somebody_is_inside() -> None:
     assert office.loader.unloaded == []
     model.leases.give_back()
 
-    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1))]
+    assert [office.next(), office.next()] == [Drained(key(1)), Unloaded(key(1), FREED)]
     assert office.loader.inside_at_unload == [0]
 
 
 class Lingering(LeaseCount):
-    """Leases of which one is given back just after the second look."""
+    """Leases of which one is given back just after some looks, at whose times the clock shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HandClock, *, looks: int) -> None:
         super().__init__()
         self.take()
-        self.looks = 0
+        self.clock = clock
+        self.left = looks
 
     def wait_empty(self, timeout_s: float | None) -> bool:
-        self.looks += 1
-        return self.looks > 2
+        self.clock.now += timeout_s or 0.0
+        self.left -= 1
+        return self.left < 0
+
+
+class Refusing(IdleScheduler):
+    """Remembers what it was told to refuse with."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def refuse(self, error: ServiceError) -> None:
+        self.refused.append(str(error))
 
 
 def test_a_drain_that_takes_long_says_how_many_are_left() -> None:
     office = Office()
     model = office.loaded(key(1))
-    model.leases = Lingering()
+    model.leases = Lingering(office.clock, looks=2)
     with capture_logs() as lines:
         office.executor.withdraw(key(1), model)
         assert office.next() == Drained(key(1))
@@ -216,7 +231,32 @@ def test_a_drain_that_takes_long_says_how_many_are_left() -> None:
         "version": 1,
         "generation": 1,
         "left": 1,
+        "seconds": 10.0,
     }
+
+
+def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_waited_for() -> None:
+    office = Office(drain_timeout_s=15)
+    clock = office.clock
+    model = office.loaded(key(1))
+    model.scheduler = scheduler = Refusing()
+    model.leases = Lingering(clock, looks=4)
+    with capture_logs() as lines:
+        office.executor.withdraw(key(1), model)
+        assert office.next() == Drained(key(1))
+
+    (told,) = scheduler.refused
+    assert told == (
+        "version 1 of model 'm' was taken down, and the request had not begun to run within its "
+        "drain timeout of 15 s; send it again"
+    )
+    assert [line["event"] for line in lines] == [
+        "still draining",
+        "drain timeout has passed: refused what was waiting, what runs is let finish",
+        "still draining",
+    ]
+    assert lines[1]["left"] == 1
+    assert clock.now == 100.0 + 10 + 5 + 10 + 10
 
 
 def test_what_was_never_shown_is_taken_apart() -> None:
@@ -225,7 +265,7 @@ def test_what_was_never_shown_is_taken_apart() -> None:
 
     office.executor.discard(key(1), model)
 
-    assert office.next() == Unloaded(key(1))
+    assert office.next() == Unloaded(key(1), FREED)
     assert not model.leases.take()
 
 

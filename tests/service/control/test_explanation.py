@@ -21,6 +21,7 @@ FAILED = state(Phase.FAILED, "Internal: broken")
 UNLOADED = state(Phase.UNLOADED, "no longer asked for")
 NEXT = "its next content is staging: settling"
 POLICY = "the version policy (latest 1) does not select it"
+HELD = replace(HERE, hold="held: rolled back")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,15 @@ POLICY = "the version policy (latest 1) does not select it"
         ([], replace(HERE, is_on_disk=False), "its directory is not in the repository"),
         ([], replace(HERE, is_on_disk=False, problem="no root"), "no root"),
         ([], replace(HERE, staging="staging: 1 of 2 files"), "staging: 1 of 2 files"),
+        ([state(Phase.READY)], HELD, ""),
+        ([], HELD, "held: rolled back"),
+        ([UNLOADED], HELD, "unloaded: no longer asked for; held: rolled back"),
+        ([state(Phase.STANDBY, "replaced")], HELD, "standby: replaced; held: rolled back"),
+        ([], replace(HELD, staging="staging: settling"), "staging: settling; held: rolled back"),
+        ([], replace(HELD, trouble="Internal: no"), "Internal: no; held: rolled back"),
+        ([UNLOADED], replace(HELD, is_selected=False), POLICY),
+        ([], replace(HELD, is_on_disk=False), "its directory is not in the repository"),
+        ([], replace(HELD, is_on_disk=False, problem="no config"), "no config"),
     ],
 )
 def test_there_is_one_sentence_for_each_reason(

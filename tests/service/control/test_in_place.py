@@ -1,5 +1,6 @@
 """A version that serves gets the instances that its new configuration asks for."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from interlock.control.answers import LoadMovedError
 from interlock.control.lifecycle import Phase
 from interlock.control.preview import preview
+from interlock.control.rollback import target_of
 from interlock.control.verifying import FilesMovedError
-from interlock.control.wishes import Candidate, Polled
+from interlock.control.wishes import Candidate, Polled, RollbackWish
 from interlock.domain.config import ModelConfig
 from interlock.domain.description import Effect
-from interlock.domain.errors import InternalError
+from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.ids import ModelName, Version
 from tests.support.control import MODEL, World, key
 from tests.support.running import config_of
@@ -387,3 +389,77 @@ def test_a_plan_tells_what_is_changed_in_place(
 ) -> None:
     assert previewed(world, wanted) == expected
     assert world.manager._units[ModelName(MODEL)].records[key(1)].phase is Phase.READY
+
+
+def rolled_back(world: World, version: int | None = None) -> "Future[None]":
+    """Roll back and step."""
+    view = world.manager.view(MODEL)
+    assert view is not None
+    target = target_of(view.model, view.past, None if version is None else Version(version))
+    wish = RollbackWish(view.model, target)
+    world.inbox.put(wish)
+    world.manager.step()
+    return wish.outcome
+
+
+@pytest.fixture
+def warm() -> World:
+    """Version 1 serves with one instance, and what is replaced stands by."""
+    world = World(window_s=60.0)
+    world.wish_for(found(1, config=config(1)))
+    world.loads(key(1))
+    return world
+
+
+def test_what_stands_by_asks_for_no_other_instances(warm: World) -> None:
+    warm.wish_for(found(1, config=config(3)))
+    warm.wish_for(found(2, config=config(1)))
+    warm.loads(key(2))
+
+    outcome = rolled_back(warm)
+
+    assert outcome.done()
+    assert shown_count(warm) == 1
+    update = warm.prepares()
+    assert warm.executor.cleared == [update]
+    assert shown_count(warm) == 1
+    assert warm.manager.step() == ()
+
+
+def test_a_change_in_place_is_nothing_to_go_back_from(warm: World) -> None:
+    warm.wish_for(found(1, config=config(3)))
+    warm.prepares()
+    with pytest.raises(InvalidRequestError, match="nothing served before"):
+        rolled_back(warm)
+
+    warm.wish_for(found(2, config=config(1)))
+    warm.loads(key(2))
+    rolled_back(warm)
+
+    assert shown_count(warm) == 3
+
+
+def test_a_cold_rollback_has_the_instances_that_served_last(world: World) -> None:
+    world.wish_for(found(1, config=config(3)))
+    world.prepares()
+    world.wish_for(found(2, config=config(1)))
+    world.loads(key(2))
+    world.drains(key(1))
+    world.unloads(key(1))
+
+    rolled_back(world)
+
+    assert world.executor.loading[key(1, 2)].config == config(3)
+
+
+def test_a_rollback_comes_true_though_other_instances_could_not_be_had(warm: World) -> None:
+    warm.wish_for(found(1, 2, config=config(1)))
+    warm.loads(key(2))
+    warm.wish_for(found(1, 2, config=config(3)))
+    warm.prepares(error=InternalError("no room"))
+    warm.prepares(error=InternalError("no room"))
+
+    outcome = rolled_back(warm)
+
+    assert outcome.exception(0) is None
+    assert {one.version for one in warm.shown} == {1}

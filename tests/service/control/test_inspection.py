@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlock.control.inspection import Inspection
+from interlock.control.wishes import UnloadWish
 from interlock.domain.description import PENDING, Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import GenerationKey, Version
@@ -228,7 +229,7 @@ def test_news_are_those_of_the_manager(disk: Disk) -> None:
 def test_a_plan_is_that_of_what_the_repository_has(disk: Disk) -> None:
     disk.world.repository.put((1, "a"))
 
-    (step,) = disk.inspection().plan(MODEL)
+    (step,) = disk.inspection().plan(MODEL).steps
 
     assert (step.key, step.effect) == (key(1), Effect.LOAD)
     assert disk.world.manager.step() == ()
@@ -239,3 +240,21 @@ def test_a_plan_fails_as_the_load_would(disk: Disk) -> None:
         disk.inspection().plan("nobody")
 
     assert str(planned.value).startswith("failed to load 'nobody', failed to poll")
+
+
+def test_a_hold_is_told_of_the_model_its_versions_and_what_a_load_would_end(disk: Disk) -> None:
+    disk.has(1, 2)
+    disk.world.repository.put((2, "a"))
+    disk.world.serve((2, "a"))
+    disk.world.inbox.put(UnloadWish(MODEL, hold=True))
+    disk.world.manager.step()
+    held = "held: unloaded on request, until a load names the model or the hold is released"
+
+    described = disk.described()
+
+    assert described.hold == held
+    assert disk.why() == {
+        1: "the version policy (latest 1) does not select it",
+        2: f"draining: no longer asked for; {held}",
+    }
+    assert disk.inspection().plan(MODEL).hold == held

@@ -36,7 +36,6 @@ def test_a_move_outside_the_table_is_refused(phase: Phase, event: Event) -> None
 def test_the_way_of_a_version_that_serves() -> None:
     phases = [Phase.NEW]
     for event in (
-        Event.STAGE,
         Event.PREPARE,
         Event.LOAD,
         Event.WARM,
@@ -50,7 +49,6 @@ def test_the_way_of_a_version_that_serves() -> None:
 
     assert phases == [
         Phase.NEW,
-        Phase.STAGING,
         Phase.PREPARING,
         Phase.LOADING,
         Phase.WARMING,
@@ -68,8 +66,14 @@ def test_what_serves_goes_on_to_until_it_drains() -> None:
     assert moves == {
         Event.ADJUST: Phase.READY,
         Event.KEEP: Phase.READY,
+        Event.STAND_BY: Phase.STANDBY,
         Event.WITHDRAW: Phase.DRAINING,
     }
+
+
+def test_what_stands_by_serves_again_or_drains() -> None:
+    from_standby = {event for phase, event in TRANSITIONS if phase is Phase.STANDBY}
+    assert from_standby == {Event.WITHDRAW, Event.SHOW}
 
 
 def test_every_phase_short_of_ready_can_fail_once_it_was_touched() -> None:
@@ -90,14 +94,14 @@ def test_no_event_leaves_the_end(events: list[Event]) -> None:
 
 
 def test_every_phase_can_be_reached() -> None:
-    assert set(TRANSITIONS.values()) | {Phase.NEW} == set(Phase)
+    assert set(TRANSITIONS.values()) | {Phase.NEW} == set(Phase) - {Phase.STAGING}
 
 
 def test_clients_see_ready_for_what_is_ready_only() -> None:
     assert {phase for phase in Phase if readiness_of(phase) is Readiness.READY} == {Phase.READY}
 
 
-def test_clients_see_unavailable_for_what_is_over_only() -> None:
+def test_clients_see_unavailable_for_what_is_over_or_has_not_begun() -> None:
     gone = {phase for phase in Phase if readiness_of(phase) is Readiness.UNAVAILABLE}
 
-    assert gone == OVER
+    assert gone == OVER | {Phase.STAGING}

@@ -15,8 +15,11 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
+from interlock.control.holds import HoldKind
 from interlock.control.lifecycle import Event, Phase
-from interlock.control.planner import plan
+from interlock.control.load_watch import OverTimeError
+from interlock.control.planner import is_settled
+from interlock.control.records import Unit
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -28,15 +31,19 @@ from interlock.control.reports import (
     UpdateFailed,
     UpdatePrepared,
 )
+from interlock.control.rollback import Past, target_of
 from interlock.control.wishes import (
     Candidate,
     LoadWish,
     Polled,
+    ReleaseWish,
     RetryWish,
+    RollbackWish,
     UnloadAll,
     UnloadWish,
 )
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError
+from interlock.domain.config import SWAP_POLICY, ModelConfig
+from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.served_model import ServedModel
@@ -54,6 +61,12 @@ CONFIGS = {
 models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
+WINDOW_S = 5.0
+
+
+def swapping(model: str, *, room_first: bool) -> ModelConfig:
+    policy = {SWAP_POLICY: "resource_preserving"} if room_first else {}
+    return ModelConfig(model, parameters=policy)
 
 
 def with_instances(model: str, versions: set[int], count: int) -> Polled:
@@ -72,32 +85,57 @@ class Reconciling(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(window_s=WINDOW_S)
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
         self.updates: list[InstanceUpdate] = []
-        self.wishes: list[LoadWish | UnloadWish | RetryWish] = []
+        self.wishes: list[LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish] = []
         self.written_off: set[GenerationKey] = set()
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
-    @rule(model=models, content=contents)
-    def wish(self, model: str, content: Mapping[int, str]) -> None:
-        wish = LoadWish(polled(*content.items(), model=model))
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+    @rule(model=models, content=contents, room_first=st.booleans())
+    def wish(self, model: str, content: Mapping[int, str], room_first: bool) -> None:
+        found = polled(*content.items(), model=model)
+        self._put(LoadWish(replace(found, config=swapping(model, room_first=room_first))))
 
-    @rule(model=models, content=contents, fallback=contents)
+    @rule(
+        model=models,
+        content=contents,
+        fallback=contents,
+        follows=st.booleans(),
+        again=st.booleans(),
+        room_first=st.booleans(),
+    )
     def wish_for_each_alone(
-        self, model: str, content: Mapping[int, str], fallback: Mapping[int, str]
+        self,
+        model: str,
+        content: Mapping[int, str],
+        fallback: Mapping[int, str],
+        follows: bool,
+        again: bool,
+        room_first: bool,
     ) -> None:
         rest = [(version, of) for version, of in fallback.items() if version not in content]
         found = polled(*content.items(), model=model)
         fallbacks = polled(*sorted(rest, reverse=True), model=model).candidates
-        wish = LoadWish(replace(found, fallbacks=fallbacks), alone=True)
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+        config = swapping(model, room_first=room_first)
+        found = replace(found, fallbacks=fallbacks, config=config)
+        self._put(LoadWish(found, alone=True, follows=follows, again=again))
+
+    @rule(model=models, hold=st.booleans())
+    def wish_for_nothing(self, model: str, hold: bool) -> None:
+        self._put(UnloadWish(ModelName(model), hold=hold))
+
+    @rule(model=models, version=st.sampled_from([None, None, Version(1), Version(2)]))
+    def roll_back(self, model: str, version: Version | None) -> None:
+        view = self.manager.view(model)
+        try:
+            target = target_of(ModelName(model), view.past if view else Past(), version)
+        except ServiceError:
+            return
+        self._put(RollbackWish(ModelName(model), target))
 
     @rule(model=models, versions=st.sets(st.integers(1, 3), min_size=1), count=st.integers(1, 2))
     def wish_for_other_instances(
@@ -124,10 +162,23 @@ class Reconciling(RuleBasedStateMachine):
             self.world.inbox.put(UpdateFailed(job, InternalError("no room")))
 
     @rule(model=models)
-    def wish_for_nothing(self, model: str) -> None:
-        wish = UnloadWish(ModelName(model))
-        self.wishes.append(wish)
-        self.world.inbox.put(wish)
+    def release(self, model: str) -> None:
+        self._put(ReleaseWish(ModelName(model)))
+
+    @precondition(lambda self: self._held() and not self.world.inbox.wait(0))
+    @rule(pick=picks)
+    def what_the_repository_had_does_not_end_a_hold(self, pick: int) -> None:
+        units = self._held()
+        unit = units[pick % len(units)]
+        assert unit.hold is not None
+        before = (unit.aspired, unit.hold)
+        content = unit.hold.content or {Version(1): "a"}
+        if unit.hold.kind is HoldKind.ROLLBACK and not unit.hold.content:
+            return
+        found = polled(*content.items(), model=unit.model)
+        self._put(LoadWish(found, alone=True, follows=True))
+        self.step()
+        assert (unit.aspired, unit.hold) == before
 
     @rule(model=models, version=st.sampled_from([None, 1, 2, 3]))
     def wish_for_another_try(self, model: str, version: int | None) -> None:
@@ -168,7 +219,7 @@ class Reconciling(RuleBasedStateMachine):
         key = self._pick(self.world.executor.loading, pick)
         del self.world.executor.loading[key]
         self.written_off.add(key)
-        self.world.inbox.put(LoadFailed(key, UnavailableError("load given up after 5 s")))
+        self.world.inbox.put(LoadFailed(key, OverTimeError("load given up after 5 s")))
 
     @precondition(lambda self: self.written_off)
     @rule(pick=picks, report=st.sampled_from(["warm", "prove", "failed", "dropped"]))
@@ -221,12 +272,21 @@ class Reconciling(RuleBasedStateMachine):
             self.leased.remove(lease)
             lease.leases.give_back()
 
+    @precondition(lambda self: self.world.executor.loading)
+    @rule()
+    def all_loads_end_well(self) -> None:
+        """Without it few walks come far enough to have something to go back to."""
+        while self.world.executor.loading:
+            self.a_load_ends(0, "built")
+        self.step()
+
     @rule()
     def step(self) -> None:
         with capture_logs() as lines:
             self.manager.step()
         assert [line for line in lines if line["event"] == "message not taken in"] == []
         self._nothing_good_was_lost()
+        self._nothing_stands_by_for_too_long()
 
     @invariant()
     def at_most_one_generation_of_a_version_is_shown(self) -> None:
@@ -254,10 +314,21 @@ class Reconciling(RuleBasedStateMachine):
 
     @invariant()
     def the_plan_on_its_own_result_is_empty(self) -> None:
-        if not self.world.inbox.wait(0):
+        due = self.manager.due()
+        now = self.world.clock.now
+        if not self.world.inbox.wait(0) and (due is None or due > now):
             for unit in self.manager._units.values():
-                adjusting = unit.adjusting
-                assert not plan(unit.aspired, unit.actual, alone=unit.alone, adjusting=adjusting)
+                assert unit.plan(now) == ()
+
+    @invariant()
+    def what_stands_by_is_loaded_and_was_there_before_the_last_change_only(self) -> None:
+        for unit in self.manager._units.values():
+            standing = {
+                record.key for record in unit.records.values() if record.phase is Phase.STANDBY
+            }
+            assert standing <= self.alive
+            assert not standing & self.world.shown
+            assert len({key.version_key for key in standing}) == len(standing)
 
     @invariant()
     def what_is_shown_has_the_configuration_of_its_record(self) -> None:
@@ -281,10 +352,34 @@ class Reconciling(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def only_what_failed_has_a_next_try(self) -> None:
+    def what_made_room_is_back_or_cannot_be_there_any_more(self) -> None:
+        for unit in self.manager._units.values():
+            if unit.room_first and unit.aspired and is_settled(unit.aspired, unit.actual):
+                failed = {key.version for key in unit.records if unit.actual[key] is Phase.FAILED}
+                assert unit.ready() or {one.version for one in unit.gave_way} <= failed
+
+    @invariant()
+    def what_hung_is_not_tried_again_by_itself(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.view().generations:
+                if record.state.key in self.written_off:
+                    assert record.state.next_try is None
+
+    @invariant()
+    def a_hold_keeps_what_it_names_and_nothing_else(self) -> None:
+        for unit in self._held():
+            hold = unit.hold
+            assert hold is not None
+            if hold.kind is HoldKind.UNLOAD:
+                assert not unit.ready() or unit.pending is not None
+            elif unit.pending is None:
+                assert tuple(unit.ready()) == hold.versions
+
+    @invariant()
+    def only_what_failed_or_stands_by_is_due(self) -> None:
         if self.manager.due() is not None and not self.world.inbox.wait(0):
             assert any(
-                record.phase is Phase.FAILED and unit.alone
+                record.phase is Phase.STANDBY or (record.phase is Phase.FAILED and unit.alone)
                 for unit in self.manager._units.values()
                 for record in unit.records.values()
             )
@@ -327,6 +422,8 @@ class Reconciling(RuleBasedStateMachine):
             now = shown.get(model, set())
             unit = self.manager._units[model]
             for lost in before - now:
+                if unit.room_first:
+                    continue  # that is what it asks for
                 if not unit.alone:
                     assert unit.aspired == now
                 elif unit.aspired:
@@ -336,6 +433,20 @@ class Reconciling(RuleBasedStateMachine):
                     assert successors <= now
                     assert {key.version for key in now} & {key.version for key in unit.aspired}
         self.shown_before = shown
+
+    def _nothing_stands_by_for_too_long(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.records.values():
+                if record.phase is Phase.STANDBY and record.key not in unit.aspired:
+                    assert record.standby_until is not None
+                    assert record.standby_until > self.world.clock.now
+
+    def _put(self, wish: LoadWish | UnloadWish | RollbackWish | ReleaseWish) -> None:
+        self.wishes.append(wish)
+        self.world.inbox.put(wish)
+
+    def _held(self) -> list[Unit]:
+        return [unit for _, unit in sorted(self.manager._units.items()) if unit.hold is not None]
 
     def _going_on(self) -> Mapping[GenerationKey, Event]:
         """Which loads may come to a next phase, and to which."""

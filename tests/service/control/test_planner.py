@@ -94,7 +94,7 @@ def moves(aspired: set[GenerationKey], actual: dict[GenerationKey, Phase]) -> li
         ),
         pytest.param(
             {V1_NEXT},
-            {V1: Phase.STAGING, V1_NEXT: Phase.LOADING},
+            {V1: Phase.NEW, V1_NEXT: Phase.LOADING},
             [("Drop", "m/1#1"), ("Forget", "m/1#1")],
             id="and forgotten when another tells of it",
         ),

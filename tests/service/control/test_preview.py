@@ -61,3 +61,24 @@ def test_what_failed_would_be_tried_again(world: World) -> None:
     world.fails(key(1))
 
     assert previewed(world, (1, "a")) == [(1, 2, Effect.LOAD, "it does not serve")]
+
+
+def test_what_would_be_replaced_would_stand_by_where_there_is_a_window() -> None:
+    world = World(window_s=60)
+    world.serve((1, "a"))
+
+    assert previewed(world, (1, "b")) == [
+        (1, 1, Effect.STAND_BY, "replaced"),
+        (1, 2, Effect.LOAD, "its content has changed"),
+    ]
+
+
+def test_what_stands_by_would_be_kept_and_shown() -> None:
+    world = World(window_s=60)
+    world.serve((1, "a"))
+    world.serve((1, "b"))
+
+    assert previewed(world, (1, "a")) == [
+        (1, 1, Effect.KEEP, "its content has not changed"),
+        (1, 2, Effect.STAND_BY, "replaced"),
+    ]

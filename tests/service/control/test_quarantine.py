@@ -20,4 +20,4 @@ def test_the_next_try_counts_from_the_failure() -> None:
 def test_the_note_says_how_often_it_failed_and_when_the_next_try_is() -> None:
     assert note(1) == "quarantined, next try in 15 s"
     assert note(3) == "quarantined after 3 failures, next try in 60 s"
-    assert note(1, hung=True) == "quarantined, until its content changes or somebody asks"
+    assert note(1, by_itself=False) == "quarantined, until its content changes or somebody asks"

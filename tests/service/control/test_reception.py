@@ -1,6 +1,7 @@
 """What callers are told before and after a wish."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from interlock.control.load_parameters import Parameter
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.polling import MissingVersionError, NoVersionError
 from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
-from interlock.control.wishes import End
+from interlock.control.wishes import End, LoadWish, Polled
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -18,8 +19,9 @@ from interlock.domain.errors import (
     ServiceError,
     UnavailableError,
 )
+from interlock.domain.ids import ModelName
 from interlock.runtime.threads import spawn
-from tests.support.control import FakeRepository, World, served
+from tests.support.control import FakeRepository, World, key, polled, served
 
 
 class PromptWorld(World):
@@ -27,8 +29,14 @@ class PromptWorld(World):
 
     failing: ServiceError | None = None
 
-    def __init__(self, mode: Mode | None = None, repository: FakeRepository | None = None) -> None:
-        super().__init__(mode, repository)
+    def __init__(
+        self,
+        mode: Mode | None = None,
+        repository: FakeRepository | None = None,
+        *,
+        window_s: float = 0.0,
+    ) -> None:
+        super().__init__(mode, repository, window_s=window_s)
         self.manager.subscribe(self._end_loads)
 
     def _end_loads(self) -> None:
@@ -111,7 +119,11 @@ def test_mode_none_refuses_load_and_unload(verb: str) -> None:
     with pytest.raises(UnavailableError) as caught:
         manager.load("m", {"config": "{}"}) if verb == "load" else manager.unload("m", {})
 
-    assert str(caught.value) == "explicit model load / unload is not allowed if polling is enabled"
+    assert str(caught.value) == (
+        "explicit model load / unload is not allowed if polling is enabled: the model control mode "
+        "is none; start the server with --model-control-mode=explicit, or with "
+        "--allow-explicit-control"
+    )
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
@@ -575,11 +587,11 @@ def test_an_unload_that_is_waited_for_returns_when_nothing_is_left() -> None:
 
 def _end_unloads(world: PromptWorld) -> None:
     executor = world.executor
-    for key, left in list(executor.draining.items()):
-        del executor.draining[key]
-        executor.unloading[key] = left
-        world.inbox.put(Drained(key))
-        world.inbox.put(Unloaded(key))
+    for drained, left in list(executor.draining.items()):
+        del executor.draining[drained]
+        executor.unloading[drained] = left
+        world.inbox.put(Drained(drained))
+        world.inbox.put(Unloaded(drained))
 
 
 def test_files_that_cannot_be_polled_leave_no_trace_of_a_name_that_nobody_knows() -> None:
@@ -594,3 +606,180 @@ def test_files_that_cannot_be_polled_leave_no_trace_of_a_name_that_nobody_knows(
         )
         assert world.index() == []
         assert world.manager.strictly_ready()
+
+
+WARM_S = 60.0
+
+
+def test_a_rollback_returns_when_what_served_before_serves_again() -> None:
+    with running(PromptWorld(window_s=WARM_S)) as world:
+        for fingerprint in "ab":
+            world.repository.put((1, fingerprint))
+            world.manager.load("m", {})
+
+        done = world.manager.roll_back("m", None)
+
+        assert (done.versions, done.was_warm) == ((1,), True)
+        assert done.hold.startswith("held: rolled back to version 1, until ")
+        assert world.shown == {key(1)}
+
+
+def test_a_second_rollback_is_refused_since_it_would_lead_back() -> None:
+    with running(PromptWorld(window_s=WARM_S)) as world:
+        for fingerprint in "ab":
+            world.repository.put((1, fingerprint))
+            world.manager.load("m", {})
+        done = world.manager.roll_back("m", None)
+
+        with pytest.raises(InvalidRequestError) as caught:
+            world.manager.roll_back("m", None)
+
+        assert str(caught.value) == (
+            f"failed to roll back model 'm': it is rolled back already ({done.hold}); name the "
+            "version to go to, or release the hold"
+        )
+        assert world.manager.roll_back("m", 1).was_warm
+        assert world.shown == {key(1, 2)}
+
+
+def test_a_rollback_without_a_window_loads_files_that_are_there() -> None:
+    with running(PromptWorld()) as world:
+        for version in (1, 2):
+            world.repository.put((version, "a"))
+            world.manager.load("m", {})
+
+        done = world.manager.roll_back("m", None)
+
+        assert (done.versions, done.was_warm) == ((1,), False)
+        assert world.shown == {key(1, 2)}
+
+
+def test_a_rollback_to_files_that_are_gone_is_refused_and_changes_nothing() -> None:
+    with running(PromptWorld()) as world:
+        for fingerprint in "ab":
+            world.repository.put((1, fingerprint))
+            world.manager.load("m", {})
+        world.repository.changed.add(("m", 1))
+
+        with pytest.raises(InvalidRequestError) as caught:
+            world.manager.roll_back("m", None)
+
+        assert str(caught.value) == (
+            "failed to roll back model 'm': what version 1 served is no longer loaded, and its "
+            "files in /models/m have changed since or are gone; --rollback-window-secs keeps what "
+            "was replaced loaded for a while"
+        )
+        assert world.shown == {key(1, 2)}
+        world.manager.load("m", {})  # the turn has ended
+
+
+def test_a_rollback_of_a_model_that_nobody_knows_is_refused() -> None:
+    with running(PromptWorld()) as world:
+        with pytest.raises(InvalidRequestError, match="nothing served before"):
+            world.manager.roll_back("m", None)
+        with pytest.raises(InvalidRequestError, match="path traversal"):
+            world.manager.roll_back("..", None)
+
+
+def test_a_release_ends_the_hold_and_leaves_what_serves() -> None:
+    with running(PromptWorld(window_s=WARM_S)) as world:
+        for fingerprint in "ab":
+            world.repository.put((1, fingerprint))
+            world.manager.load("m", {})
+        world.manager.roll_back("m", None)
+
+        world.manager.release("m")
+
+        assert world.index() == [("m", 1, "READY", "")]
+        with pytest.raises(InvalidRequestError) as caught:
+            world.manager.release("m")
+        assert str(caught.value) == "failed to release model 'm': it is not held"
+
+
+class Following(PromptWorld):
+    """A world in poll mode; whoever follows the repository loads what is in it."""
+
+    def __init__(self) -> None:
+        super().__init__(PollMode(allow_control=True))
+        self.asked: list[tuple[str, bool]] = []
+        self.manager.follow(self.look)
+
+    def look(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+        self.asked.append((model, force))
+        found = self.repository.models.get(model)
+        if not isinstance(found, Polled):
+            refused: Future[None] = Future()
+            refused.set_exception(InternalError("not there"))
+            return refused
+        wish = LoadWish(found, alone=True, again=True, force=force)
+        self.inbox.put(wish)
+        return wish.outcome
+
+
+def test_in_poll_mode_a_load_has_the_repository_looked_at() -> None:
+    world = Following()
+    with running(world):
+        world.repository.put((1, "a"))
+
+        world.manager.load("m", {"force": True})
+
+        assert world.asked == [("m", True)]
+        assert world.shown == {key(1)}
+
+
+def test_in_poll_mode_a_load_that_finds_nothing_is_told_so() -> None:
+    with running(Following()) as world:
+        for _ in range(2):  # and the turn has ended
+            with pytest.raises(InternalError, match="not there"):
+                world.manager.load("m", {})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"config": "{}"}, "config"),
+        ({"file:1/x": b""}, "file"),
+        ({"versions": "1"}, "versions"),
+    ],
+)
+def test_in_poll_mode_a_load_brings_nothing_of_its_own(
+    parameters: Mapping[str, Parameter], name: str
+) -> None:
+    with running(Following()) as world, pytest.raises(InvalidRequestError) as caught:
+        world.manager.load("m", parameters)
+
+    assert str(caught.value) == (
+        f"load parameter '{name}' is not taken in model control mode poll: the server serves what "
+        "the repository has; change it there"
+    )
+
+
+@pytest.mark.parametrize("end", ["load", "release"])
+def test_in_poll_mode_an_unload_holds_until_it_is_ended_by_name(end: str) -> None:
+    with running(Following()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+
+        world.manager.unload("m", {})
+        follows = LoadWish(polled((1, "b")), alone=True, follows=True)
+        world.inbox.put(follows)
+        follows.outcome.result(30)
+        assert world.shown == set()
+
+        world.manager.load("m", {}) if end == "load" else world.manager.release("m")
+        assert world.shown == {key(1, 2)}
+        assert world.index() == [("m", 1, "READY", "")]
+
+
+def test_in_mode_none_a_load_loads_and_an_unload_holds_where_that_is_allowed() -> None:
+    with running(PromptWorld(NoneMode(allow_control=True))) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        assert world.shown == {key(1)}
+
+        world.manager.unload("m", {})
+
+        assert world.shown == set()
+        view = world.manager.view("m")
+        assert view is not None
+        assert view.hold is not None

@@ -98,3 +98,32 @@ def test_a_label_file_outside_the_models_directory_is_unsupported() -> None:
 )
 def test_a_path_leaves_where_it_climbs_too_far(name: str, depth: int, *, leaves: bool) -> None:
     assert leaves_directory(name, depth=depth) is leaves
+
+
+def swap_policy(value: str) -> str:
+    return f'parameters {{ key: "swap_policy" value {{ string_value: "{value}" }} }}'
+
+
+@pytest.mark.parametrize(
+    ("value", "room_first"), [("availability_preserving", False), ("resource_preserving", True)]
+)
+def test_the_swap_policy_says_what_goes_first(value: str, room_first: bool) -> None:
+    assert configured(swap_policy(value)).swaps_room_first == room_first
+
+
+def test_without_a_swap_policy_availability_comes_first() -> None:
+    assert not configured("").swaps_room_first
+
+
+@pytest.mark.parametrize("value", ["", "resource", "RESOURCE_PRESERVING"])
+def test_a_swap_policy_that_there_is_not_is_refused(value: str) -> None:
+    error = complaint(swap_policy(value))
+
+    assert error.message == (
+        f"parameter 'swap_policy' of model m is '{value}', expected one of: "
+        "availability_preserving, resource_preserving"
+    )
+    assert error.hint == (
+        'Write: parameters { key: "swap_policy" value { string_value: "resource_preserving" } }, '
+        "or leave it out."
+    )

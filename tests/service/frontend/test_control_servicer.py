@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from interlock.domain.description import LoadPlan
+from interlock.domain.errors import InvalidRequestError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import Readiness
 from interlock.domain.transition import Phase, Transition, VersionState
-from interlock.frontend.control_codec import encode_state, phase_name
-from interlock.frontend.control_servicer import ModelSubscription
+from interlock.frontend.control_codec import encode_plan, encode_state, phase_name
+from interlock.frontend.control_servicer import ControlServicer, ModelSubscription
+from interlock.frontend.gate import Gate
 from interlock.pb import control_pb2 as pb
-from tests.support.boundary import DAY_ZERO, FakeInspection
+from interlock.runtime.clock import monotonic
+from tests.support.boundary import DAY_ZERO, FakeControl, FakeInspection, FakeServerState
 
 
 def move(moment: float, model: str = "m", after: Phase = Phase.LOADING) -> Transition:
@@ -120,3 +124,42 @@ def test_who_falls_behind_starts_anew() -> None:
     inspection.became(move(2.0))
 
     assert snapshot_of(subscription) == ["m"]
+
+
+def rollback_of(control: FakeControl) -> ControlServicer:
+    """A servicer of a server that has started."""
+    state = FakeServerState()
+    return ControlServicer(
+        inspection=FakeInspection(),
+        control=control,
+        gate=Gate(state=state, restricted=()),
+        subscribe=state.subscribe,
+        clock=monotonic,
+        zero=DAY_ZERO,
+    )
+
+
+@pytest.mark.parametrize(("version", "asked"), [("", None), ("3", 3)])
+def test_a_rollback_says_where_it_went(version: str, asked: int | None) -> None:
+    control = FakeControl()
+
+    answer = rollback_of(control).rollback(pb.RollbackRequest(model="m", version=version))
+
+    assert control.asked == [("roll back", "m", {"version": asked})]
+    assert answer == pb.RollbackResponse(versions=[str(asked or 1)], was_warm=True, hold="held")
+
+
+def test_a_release_takes_no_version() -> None:
+    control = FakeControl()
+    servicer = rollback_of(control)
+
+    servicer.rollback(pb.RollbackRequest(model="m", release=True))
+    with pytest.raises(InvalidRequestError) as caught:
+        servicer.rollback(pb.RollbackRequest(model="m", release=True, version="1"))
+
+    assert control.asked == [("release", "m", {})]
+    assert str(caught.value) == "a release ends the hold on the whole model and takes no version"
+
+
+def test_a_plan_says_what_is_held() -> None:
+    assert encode_plan(LoadPlan((), hold="held")) == pb.PlanResponse(hold="held")

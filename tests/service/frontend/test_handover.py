@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 
 from structlog.testing import capture_logs
 
-from interlock.domain.errors import InternalError
+from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.request import InferRequest
 from interlock.frontend.handover import Handover
 from interlock.scheduling.base import BatchRunner, TakeOver
@@ -22,6 +22,8 @@ class Taking:
         if request.id == self._breaks_at:
             raise RuntimeError("a bug")
         self.taken.append(request.id)
+
+    def refuse(self, error: ServiceError) -> None: ...
 
     def prepare(
         self, runners: Sequence[BatchRunner], retired: Callable[[BatchRunner], None]

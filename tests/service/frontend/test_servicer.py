@@ -1,6 +1,6 @@
 """The RPCs off the hot path, called without a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -424,3 +424,16 @@ def test_a_log_setting_that_cannot_be(
         return w.servicer.log_settings(pb.LogSettingsRequest(settings={key: setting}))
 
     assert refusal(call, world) == (error, text)
+
+
+@pytest.mark.parametrize(
+    ("freed_bytes", "trailers"), [(None, {}), (4096, {"interlock-bytes-freed": "4096"})]
+)
+def test_an_unload_says_behind_its_answer_what_it_gave_back(
+    world: World, freed_bytes: int | None, trailers: Mapping[str, str]
+) -> None:
+    world.control.freed_bytes = freed_bytes
+
+    answered = world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"))
+
+    assert answered.trailers == trailers

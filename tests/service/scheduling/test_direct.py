@@ -496,3 +496,38 @@ def test_no_request_is_lost_between_enqueueing_and_stopping() -> None:
         sender.join()
         for one in requests:
             assert isinstance(answer(one), (InferResponse, UnavailableError))
+
+
+def test_refusing_fails_what_waits_and_what_comes_and_lets_what_runs_finish() -> None:
+    gate = Gate()
+    begun, queued, late = request(), request(), request()
+    with scheduler(ScriptedRunner(gate)) as running:
+        enqueue_all(running, [begun, queued])
+        gate.wait_begun()
+
+        running.refuse(UnavailableError("taken down"))
+        running.enqueue(late)
+
+        assert [str(answer(one)) for one in (queued, late)] == ["taken down", "taken down"]
+        gate.open()
+        assert isinstance(answer(begun), InferResponse)
+
+
+def test_refusing_ends_what_is_held() -> None:
+    held = request()
+    with scheduler(ScriptedRunner(), hold=5) as running:
+        running.enqueue(held)
+
+        running.refuse(UnavailableError("taken down"))
+
+        assert str(answer(held)) == "taken down"
+
+
+def test_refusing_does_not_take_the_end_of_a_thread_for_a_request() -> None:
+    for _ in range(30):
+        running = DirectScheduler([ScriptedRunner(), ScriptedRunner()], VersionStatistics())
+        refusing = spawn("refusing", partial(running.refuse, UnavailableError("taken down")))
+
+        running.stop()
+
+        refusing.join()

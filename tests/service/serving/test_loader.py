@@ -22,6 +22,7 @@ from interlock.domain.errors import (
 )
 from interlock.domain.request import InferRequest
 from interlock.domain.tensor import InputTensor
+from interlock.serving.freed import Freed
 from interlock.serving.load_job import LoadPhase
 from interlock.serving.loader import ModelLoader
 from interlock.serving.served_model import ServedModel
@@ -521,3 +522,19 @@ def test_a_pipe_among_the_files_of_a_version_is_refused_before_anything_is_opene
 
     assert str(caught.value) == f"'{pipe}' is a pipe, socket or device, not a file"
     assert backend.events == []
+
+
+def test_unloading_tells_by_how_much_the_process_shrank(tmp_path: Path) -> None:
+    sizes = iter([5000, 3000])
+    models = ModelLoader(built_in(), trim=Trim(), resident_bytes=lambda: next(sizes))
+    served = models.load(job_of(tmp_path, config_of(IDENTITY)))
+
+    assert models.unload(served) == Freed(freed_bytes=2000, resident_bytes=3000)
+
+
+def test_a_process_that_grew_meanwhile_gave_nothing_back(tmp_path: Path) -> None:
+    sizes = iter([3000, 5000])
+    models = ModelLoader(built_in(), trim=Trim(), resident_bytes=lambda: next(sizes))
+    served = models.load(job_of(tmp_path, config_of(IDENTITY)))
+
+    assert models.unload(served) == Freed(freed_bytes=0, resident_bytes=5000)
