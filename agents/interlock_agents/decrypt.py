@@ -113,7 +113,8 @@ class DecryptAgent(RepositoryAgent):
         encrypted = pairs(files)
         if not encrypted:
             raise AgentError(f"no file of the model is encrypted: no name ends in {SUFFIX}")
-        clear = {path: file for path, file in files.items() if path not in encrypted.values()}
+        places = set(encrypted.values())
+        clear = {path: file for path, file in files.items() if path not in places}
         for path, file in clear.items():
             _check_clear(path, file, refuses_clear=refuses_clear)
         published: dict[str, ModelFile] = {
