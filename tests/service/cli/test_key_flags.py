@@ -41,7 +41,9 @@ def test_a_secret_that_is_written_out_is_not_repeated(key: Key) -> None:
 
 @pytest.mark.parametrize("change", [1, -1])
 def test_a_mistyped_secret_is_not_repeated_either(change: int) -> None:
-    with pytest.raises(UsageError, match=r"^a recipient that is written out is no key, or mistyped$"):
+    with pytest.raises(
+        UsageError, match=r"^a recipient that is written out is no key, or mistyped$"
+    ):
         recipient_of(line(MASTER)[:-1] + chr(ord(line(MASTER)[-1]) + change), None)
 
 
