@@ -17,6 +17,7 @@ from tests.support.server_process import ROOT
 README = (ROOT / "README.md").read_text()
 GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+ENCRYPTION = (ROOT / "docs" / "encryption.md").read_text()
 CONTROL = (ROOT / "docs" / "model-control.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
@@ -99,6 +100,31 @@ def test_the_golden_requests_that_are_shown_can_be_read(
     assert [(one.name, one.shape) for one in seven.expected] == [("y", (1, 10))]
     assert [(one.name, one.datatype) for one in eight.inputs] == [("x", "FP32"), ("text", "BYTES")]
     assert seven.latency_budget_ms == eight.latency_budget_ms == 20
+
+
+def test_the_commands_that_encrypt_and_rotate_run_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "digits" / "1" / "model.onnx").write_text("weights")
+    (tmp_path / "digits" / "config.pbtxt").write_text('backend: "onnxruntime"')
+    (tmp_path / "encrypted").mkdir()
+    (commands,) = blocks(ENCRYPTION, "sh")
+    program = str(Path(sys.executable).with_name("interlock"))
+
+    shown = [
+        subprocess.run(
+            [program, *command.split()[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in commands.splitlines()
+    ]
+
+    assert re.search(r"^release-1 +x25519 +2$", shown[2], re.MULTILINE)
+    assert shown[3] == "encrypted/digits: 2 files given from 'release-1' to 'release-2'\n"
+    there = {path.name for path in (tmp_path / "encrypted" / "digits").rglob("*")}
+    assert there == {"config.pbtxt", "config.pbtxt.enc", "1", "model.onnx.enc"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -83,7 +83,7 @@ class Result:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock manifest` and return the exit code."""
-    results = [_result(directory, is_check=args.check) for directory in args.models]
+    results = [result_of(directory, is_check=args.check) for directory in args.models]
     if args.json:
         write_json([_as_json(result) for result in results])
     else:
@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     return max(result.code for result in results)
 
 
-def _result(directory: Path, *, is_check: bool) -> Result:
+def result_of(directory: Path, *, is_check: bool) -> Result:
+    """Write the manifest of a model, or hold the model against it; say what came of it."""
     try:
         files, versions = _files(directory)
         digests = digest_files(directory, files)

@@ -1,0 +1,45 @@
+"""What files of an encrypted model are called, and which of them take another's place."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from interlock_agents.encryption.errors import EncryptionError
+
+SUFFIX: Final = ".enc"
+CONFIG: Final = "config.pbtxt"
+MANIFEST: Final = "manifest.json"
+"""Lists the files as they lie there, encrypted: it is none of the clear model's."""
+STANDS_FOR_ITSELF: Final = frozenset({CONFIG, MANIFEST, "model.sig"})
+"""What may lie beside its own encrypted file, and say other things: how the model is to be
+decrypted, what lies there encrypted, and who vouches for that."""
+
+
+def clear_path(path: str) -> str | None:
+    """Return where the clear content of an encrypted file belongs, `None` if it is not one."""
+    return path.removesuffix(SUFFIX) if path.endswith(SUFFIX) and not _is_bare(path) else None
+
+
+def encrypted_path(path: str) -> str:
+    """Return where the encrypted file of a clear one lies."""
+    return path + SUFFIX
+
+
+def pairs(paths: Iterable[str]) -> Mapping[str, str]:
+    """Return the encrypted files by the paths of their clear content.
+
+    Raise EncryptionError where a clear file lies in such a place that may not.
+    """
+    there = set(paths)
+    found = {}
+    for path in sorted(there):
+        clear = clear_path(path)
+        if clear is None:
+            continue
+        if clear in there and clear not in STANDS_FOR_ITSELF:
+            raise EncryptionError(f"both '{clear}' and '{path}' are there; which of them counts?")
+        found[clear] = path
+    return found
+
+
+def _is_bare(path: str) -> bool:
+    return path.rpartition("/")[2] == SUFFIX

@@ -1,0 +1,238 @@
+"""Make an encrypted model of a clear one, and give an encrypted one to other keys.
+
+Each is done to all of a model's files or, as far as that can be, to none.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from interlock.cli.clear_config import AGENT, stub_of, with_agent
+from interlock.cli.manifest import result_of
+from interlock.repository.layout import MANIFEST_FILE
+from interlock.repository.listing import DIRECTORY, FILE, list_model
+from interlock_agents.encryption.errors import EncryptionError
+from interlock_agents.encryption.files import (
+    Recipients,
+    encrypt_file,
+    read_recipients,
+    replace_file,
+    rewrap_file,
+)
+from interlock_agents.encryption.header import Recipient
+from interlock_agents.encryption.key_sources import Keys
+from interlock_agents.encryption.keys import Key
+from interlock_agents.encryption.names import CONFIG, clear_path, encrypted_path, pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many files were dealt with, and how many clear bytes they hold."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+
+class ModelError(Exception):
+    """The model cannot be dealt with: says why."""
+
+
+def encrypt_model(
+    model: Path, *, recipients: Sequence[Key], chosen: Sequence[str] = (), out: Path | None = None
+) -> Done:
+    """Encrypt the files of a model whose paths match one of `chosen`, by default all.
+
+    In place, or into a new directory `out`. Raise ModelError, EncryptionError, ConfigError or
+    OSError; the model is as it was then, unless clear files could not be removed.
+    """
+    files = files_of(model)
+    todo = _to_encrypt(files, chosen)
+    config = _config_to_write(model, is_encrypted=CONFIG in todo)
+    if out is None:
+        return _in_place(model, todo, config, recipients, has_manifest=MANIFEST_FILE in files)
+    with _draft_of(model, out) as draft:
+        done = _encrypt(model, draft, todo, recipients)
+        for path in files - todo - {CONFIG, MANIFEST_FILE}:
+            shutil.copy(model / path, _made(draft / path))
+        replace_file(draft / CONFIG, config)
+        if MANIFEST_FILE in files:
+            _write_manifest(draft)
+    return done
+
+
+def rewrap_model(
+    model: Path, keys: Keys, *, old: str, new: Key | None, keeps_old: bool = False
+) -> Done:
+    """Give all files of a model that are for the key `old` to the key `new` instead.
+
+    With `keeps_old` to both; without `new` to whoever else they are for. A manifest is
+    written anew. Raise ModelError, EncryptionError or OSError; what was done by then stays,
+    and doing it again does the rest.
+    """
+
+    def wanted(recipients: Sequence[Recipient]) -> Recipients:
+        return _replaced(recipients, old=old, new=new, keeps_old=keeps_old)
+
+    files = files_of(model)
+    if MANIFEST_FILE in files:
+        _check_manifest(model)
+    changed = 0
+    try:
+        for clear, path in pairs(files).items():
+            with _naming(model / path):
+                changed += rewrap_file(model / path, path=clear, keys=keys, recipients=wanted)
+    finally:
+        if changed and MANIFEST_FILE in files:
+            _write_manifest(model)
+    return Done(changed)
+
+
+def recipients_of(model: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the keys that each encrypted file is for, say the files. Raise as `rewrap_model`."""
+    found = {}
+    for path in pairs(files_of(model)).values():
+        with _naming(model / path):
+            found[path] = tuple(each.key_id for each in read_recipients(model / path))
+    return found
+
+
+def files_of(model: Path) -> set[str]:
+    """Return the paths of a model's files. Raise ModelError for what cannot be one, OSError."""
+    listing = list_model(model)
+    for problem in listing.problems:
+        raise problem.as_error(model)
+    entries = [entry for entry in listing.entries if entry.kind != DIRECTORY]
+    for entry in entries:
+        if entry.kind != FILE:
+            raise ModelError(f"{entry.path} is no file but a {entry.kind}")
+    return {entry.path for entry in entries}
+
+
+def _to_encrypt(files: Collection[str], chosen: Sequence[str]) -> set[str]:
+    there = set(files)
+    candidates = {
+        path
+        for path in there
+        if clear_path(path) is None and path != MANIFEST_FILE
+        if not (path == CONFIG and encrypted_path(CONFIG) in there)
+    }
+    for path in sorted(candidates):
+        if encrypted_path(path) in there:
+            raise ModelError(f"both {path} and {encrypted_path(path)} are there")
+    for glob in chosen:
+        if not any(fnmatchcase(path, glob) for path in candidates):
+            raise ModelError(f"no file that is to be encrypted is called {glob}")
+    if chosen:
+        candidates = {path for path in candidates if any(fnmatchcase(path, g) for g in chosen)}
+    if not candidates:
+        raise ModelError("no file is there that is not encrypted")
+    return candidates
+
+
+def _config_to_write(model: Path, *, is_encrypted: bool) -> bytes:
+    place = model / CONFIG
+    try:
+        text = place.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        text = ""
+    if is_encrypted or not text:
+        return stub_of(text, str(place), model=model.resolve().name).encode()
+    clear = with_agent(text, str(place))
+    if clear is None:
+        raise ModelError(f'{CONFIG} has agents; write {{ name: "{AGENT}" }} among them first')
+    return clear.encode()
+
+
+def _in_place(
+    model: Path,
+    todo: Collection[str],
+    config: bytes,
+    recipients: Sequence[Key],
+    *,
+    has_manifest: bool,
+) -> Done:
+    try:
+        done = _encrypt(model, model, todo, recipients)
+        replace_file(model / CONFIG, config)
+    except BaseException:
+        for path in todo:
+            with contextlib.suppress(OSError):
+                (model / encrypted_path(path)).unlink()
+        raise
+    for path in set(todo) - {CONFIG}:
+        (model / path).unlink()
+    if has_manifest:
+        _write_manifest(model)
+    return done
+
+
+def _encrypt(model: Path, target: Path, todo: Collection[str], recipients: Sequence[Key]) -> Done:
+    size_bytes = 0
+    for path in sorted(todo):
+        with _naming(model / path):
+            header = encrypt_file(
+                model / path,
+                _made(target / encrypted_path(path)),
+                path=path,
+                recipients=recipients,
+            )
+        size_bytes += header.size
+    return Done(len(todo), size_bytes)
+
+
+@contextlib.contextmanager
+def _draft_of(model: Path, out: Path) -> Iterator[Path]:
+    """Yield a directory that no server looks at, and that becomes `out` when all went well."""
+    if out.exists():
+        raise ModelError(f"{out} is there already")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
+    draft.mkdir()
+    try:
+        for entry in list_model(model).entries:
+            if entry.kind == DIRECTORY:
+                (draft / entry.path).mkdir()
+        yield draft
+        draft.rename(out)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _made(place: Path) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+@contextlib.contextmanager
+def _naming(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except EncryptionError as error:
+        raise ModelError(f"{place}: {error}") from None
+
+
+def _replaced(
+    recipients: Sequence[Recipient], *, old: str, new: Key | None, keeps_old: bool
+) -> Recipients:
+    if old not in {recipient.key_id for recipient in recipients}:
+        return recipients
+    kept = [each for each in recipients if keeps_old or each.key_id != old]
+    has_new = new is None or new.id in {recipient.key_id for recipient in kept}
+    return kept if has_new or new is None else [*kept, new]
+
+
+def _check_manifest(model: Path) -> None:
+    result = result_of(model, is_check=True)
+    lacking = "; ".join(f"version {version}: {what}" for version, what in result.lacking.items())
+    if result.error or lacking:
+        raise ModelError(f"{MANIFEST_FILE} is not that of the model: {result.error or lacking}")
+
+
+def _write_manifest(model: Path) -> None:
+    result = result_of(model, is_check=False)
+    if result.error:
+        raise ModelError(f"{MANIFEST_FILE} was not written: {result.error}")
