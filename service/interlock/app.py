@@ -273,6 +273,7 @@ class Server:
             return self._give_up()
         if not self._manager.unload_all(deadline):
             return self._give_up()
+        self._control.wait_for_agents(deadline)
         self._control.close()
         self._grpc.close()
         log.info("stopped")

@@ -5,11 +5,16 @@ The composition root's own part: `app` starts and stops what is made here.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from interlock.backends.catalog import LOAD_COPIES, built_in
+from interlock.control.agent_chain import Surroundings
+from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_pool import AgentPool
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
@@ -25,6 +30,8 @@ from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository, Repository
+from interlock.control.preparing import Preparations, Workshop
+from interlock.control.published import Places
 from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.workers import Workers
 from interlock.domain.ids import GenerationKey
@@ -40,10 +47,18 @@ from interlock.repository.watcher import Watcher
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.threads import OnDeath
+from interlock.serving.load_job import LoadJob
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
-from interlock.settings import ControlMode, RepositorySettings, Settings
+from interlock.settings import AgentSettings, ControlMode, RepositorySettings, Settings
 from interlock.telemetry.free_memory import read_free_memory
+from interlock_agents.catalog import AgentCatalog, Offer, default_offers
+from interlock_agents.core_dumps import CoreDumps
+from interlock_agents.decrypt import DecryptAgent, Decryption
+from interlock_agents.encryption.key_sources import ring_of
+from interlock_agents.locked_memory import LockedMemory
+
+log = structlog.get_logger()
 
 _PATIENCE: Final = 2.0
 """How many settle times the first versions are given before the server has started."""
@@ -78,6 +93,7 @@ class ControlPlane:
         loader = self._build_loader(settings)
         self._digesting = None if polls else self._digest(loader)
         self._executor = self._build_executor(self._digesting or loader)
+        self._agents = self._build_agents(settings.agents, loader.check)
         self.manager = self._build_manager(table)
         self._watching: Watching | None = None
         if polls:
@@ -117,6 +133,11 @@ class ControlPlane:
         self.listing.close()
         self._reservations.close()
         self.manager.stop()
+
+    def wait_for_agents(self, deadline: float) -> None:
+        """Wait until repository agents have heard that all is unloaded, at most to `deadline`."""
+        if not self._agents.wait_over(deadline):
+            log.warning("repository agents have not come to an end")
 
     def close(self) -> None:
         """End, once everything is unloaded."""
@@ -173,7 +194,7 @@ class ControlPlane:
         """How many threads are still inside a load that was written off."""
         return self._executor.lost_threads
 
-    def _build_loader(self, settings: Settings) -> Loader:
+    def _build_loader(self, settings: Settings) -> VerifyingLoader:
         repository = self._settings
         loader: Loader = ModelLoader(
             built_in(repository.backend_config),
@@ -204,6 +225,33 @@ class ControlPlane:
             drain_timeout_s=repository.drain_timeout_s,
         )
 
+    def _build_agents(
+        self, settings: AgentSettings, check: Callable[[LoadJob, str], None]
+    ) -> Preparations:
+        reader = ConfigReader(self._settings.config_name)
+        decryption = Decryption(
+            ring_of(settings.key_directory, settings.key_sources),
+            CoreDumps(),
+            log.warning,
+            LockedMemory(),
+        )
+        if settings.key_directory is not None or settings.key_sources:
+            decryption.warn()
+        decrypt = Offer(DecryptAgent, decryption.agent)
+        workshop = Workshop(
+            catalog=AgentCatalog(
+                {**default_offers(), "decrypt": decrypt}, directory=settings.directory
+            ),
+            surroundings=Surroundings(
+                AgentPool(timeout_s=settings.timeout_s), self._scratch, reader.fields_at
+            ),
+            reader=reader,
+            places=Places(self._scratch),
+            check=check,
+            auto_complete=not self._settings.disable_auto_complete,
+        )
+        return Preparations(workshop, loads=self._executor, report=self._inbox.put)
+
     def _digest(self, loader: Loader) -> DigestingLoader:
         digests = Workers("contents", 1)
         return DigestingLoader(
@@ -223,6 +271,7 @@ class ControlPlane:
             names=self.listing,
             staging=self._staging,
             rollback_window_s=self._settings.rollback_window_s,
+            agents=self._agents,
             settle=FirstLook(
                 scanner=WithoutMirrors(
                     Scanner(self._roots, namespacing=self._settings.namespacing),

@@ -286,6 +286,22 @@ class RepositorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Repository agents, and the keys that `decrypt` uses."""
+
+    directory: Path | None = None
+    """`<directory>/<name>/agent.py` is the agent `name`."""
+    timeout_s: float = 0.0
+    """How long an agent may take over one thing; 0 is for ever."""
+    key_directory: Path | None = None
+    key_sources: tuple[str, ...] = ()
+    """`env:VARIABLE` or `exec:COMMAND`, asked in this order after the directory."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, agent_timeout_secs=self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
 class LifetimeSettings:
     """How the server starts and how it ends."""
 
@@ -358,6 +374,7 @@ class Settings:
     """Everything that the server was told at its start."""
 
     repository: RepositorySettings
+    agents: AgentSettings = field(default_factory=AgentSettings)
     grpc: GrpcSettings = field(default_factory=GrpcSettings)
     lifetime: LifetimeSettings = field(default_factory=LifetimeSettings)
     logs: LogSettings = field(default_factory=LogSettings)

@@ -30,11 +30,16 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class VersionFiles:
-    """Where a version lies: the model's directory and the version's own below it."""
+    """Where a version lies: the model's directory and the version's own below it.
+
+    With `is_linked` both hold links alone, and a file is where its link leads: it may be in
+    no file system, and can be opened and read by its path all the same.
+    """
 
     model_directory: Path
     version_directory: Path
     version: int
+    is_linked: bool = False
 
 
 class Instance(Protocol):

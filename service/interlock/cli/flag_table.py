@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from interlock.cli import flag_values as read
 from interlock.settings import (
+    AgentSettings,
     CompressionLevel,
     GrpcSettings,
     GrpcTransport,
@@ -22,6 +23,8 @@ from interlock.settings import (
     Settings,
     SettingsError,
 )
+from interlock_agents.encryption.errors import EncryptionError
+from interlock_agents.encryption.key_sources import source_of
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -70,6 +73,20 @@ def variable_of(name: str) -> str:
     return f"INTERLOCK_{name.upper().replace('-', '_')}"
 
 
+def _agent_directory(text: str) -> Path:
+    if not text:
+        raise SettingsError("--repoagent-directory can not be empty")
+    return read.path(text)
+
+
+def _key_source(text: str) -> str:
+    try:
+        source_of(text)
+    except EncryptionError as error:
+        raise SettingsError(f"--key-source: {error}") from error
+    return text
+
+
 def _switch(name: str, group: Group, default: bool, text: str) -> Flag[bool]:
     return Flag(name, group, read.boolean, default, "BOOL", text, bare="true")
 
@@ -85,6 +102,7 @@ def _file(name: str, group: Group, text: str) -> Flag[Path]:
 _REPOSITORY: Final = RepositorySettings(roots=(Path(),))
 _GRPC: Final = GrpcSettings()
 _KEEPALIVE: Final = _GRPC.keepalive
+_AGENTS: Final = AgentSettings()
 _LIFETIME: Final = LifetimeSettings()
 _LOGS: Final = LogSettings()
 _SERVER: Final = Settings(repository=_REPOSITORY)
@@ -176,6 +194,23 @@ SCRATCH_DIRECTORY: Final = Flag(
 BACKEND_CONFIG: Final = Flag(
     "backend-config", Group.MODELS, read.backend_option, None, "[BACKEND,]KEY=VALUE",
     "an option of one backend, or of all (default-max-batch-size); may be repeated", many=True,
+)  # fmt: skip
+REPOAGENT_DIRECTORY: Final = Flag(
+    "repoagent-directory", Group.MODELS, _agent_directory, None, "PATH",
+    "with a folder for every repository agent of your own: PATH/NAME/agent.py",
+)  # fmt: skip
+AGENT_TIMEOUT_SECS: Final = Flag(
+    "agent-timeout-secs", Group.MODELS, read.seconds, _AGENTS.timeout_s, "SECONDS",
+    "refuse a model whose repository agent takes longer; 0 waits for ever",
+)  # fmt: skip
+KEY_DIRECTORY: Final = Flag(
+    "key-directory", Group.MODELS, read.path, None, "PATH",
+    "with a file ID.key for every key that encrypted models need; nobody else may look into it",
+)  # fmt: skip
+KEY_SOURCE: Final = Flag(
+    "key-source", Group.MODELS, _key_source, None, "SOURCE",
+    "env:VARIABLE that holds keys, or exec:COMMAND that prints one, its name being the last"
+    " argument or {id}; may be repeated", many=True,
 )  # fmt: skip
 
 GRPC_ADDRESS: Final = Flag(
@@ -330,6 +365,10 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     DRAIN_TIMEOUT_SECS,
     SCRATCH_DIRECTORY,
     BACKEND_CONFIG,
+    REPOAGENT_DIRECTORY,
+    AGENT_TIMEOUT_SECS,
+    KEY_DIRECTORY,
+    KEY_SOURCE,
     GRPC_ADDRESS,
     GRPC_PORT,
     REUSE_GRPC_PORT,
@@ -429,7 +468,6 @@ _REASONS: Final[Mapping[str, tuple[str, ...]]] = {
         "rate-limit",
         "rate-limit-resource",
         "model-load-gpu-limit",
-        "repoagent-directory",
         "allow-client-shm",
     ),
     _NO_SUCH_POOL: (

@@ -18,6 +18,7 @@ from interlock.domain.cloud_location import CloudLocation
 from interlock.repository.cloud.credentials import VARIABLES
 from interlock.settings import (
     DEFAULT_MAX_BATCH_SIZE,
+    AgentSettings,
     CloudSettings,
     DebugSettings,
     GrpcSettings,
@@ -298,6 +299,15 @@ def _repository(given: _Given, environment: Mapping[str, str]) -> RepositorySett
     )
 
 
+def _agents(given: _Given) -> AgentSettings:
+    return AgentSettings(
+        directory=given.maybe(table.REPOAGENT_DIRECTORY),
+        timeout_s=given.one(table.AGENT_TIMEOUT_SECS),
+        key_directory=given.maybe(table.KEY_DIRECTORY),
+        key_sources=given.every(table.KEY_SOURCE),
+    )
+
+
 def _grpc(given: _Given) -> GrpcSettings:
     return GrpcSettings(
         address=given.one(table.GRPC_ADDRESS),
@@ -384,6 +394,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     try:
         return Settings(
             repository=_repository(given, environment),
+            agents=_agents(given),
             grpc=_grpc(given),
             lifetime=_lifetime(given),
             logs=_logs(given),

@@ -176,7 +176,7 @@ class FittingLoader:
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
         """Load what fits; raise DoesNotFitError for what does not."""
-        need = self._need_of(job.model_directory / str(job.key.version))
+        need = self._need_of(job.directory / str(job.key.version))
         if not need.file_bytes:
             return self.inside.load(job, on_phase)
         with self.reservations.hold(job.key, need):

@@ -10,11 +10,10 @@ from interlock.control import answers
 from interlock.control.explanation import Surroundings, why_not_ready
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.manager import Manager
-from interlock.control.polling import NoVersionError
+from interlock.control.polling import NoVersionError, configured
 from interlock.control.preview import preview
 from interlock.control.wishes import Polled
 from interlock.domain.config import VersionPolicy, VersionPolicyKind
-from interlock.domain.config_rules import configure
 from interlock.domain.description import (
     GenerationDescription,
     LoadPlan,
@@ -25,7 +24,7 @@ from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.domain.transition import News, Transition, VersionState
 from interlock.repository.fingerprint import by_version
-from interlock.repository.layout import check_model_name, default_config_path
+from interlock.repository.layout import check_model_name
 from interlock.repository.listing import FILE, list_model
 from interlock.repository.snapshot import ModelSource
 from interlock.repository.version_policy import Selection, select
@@ -153,13 +152,7 @@ class Inspection:
         except ServiceError as error:
             return _OnDisk(problem=str(error), missing=isinstance(error, NotFoundError))
         try:
-            config = configure(
-                source.config_text,
-                model=source.name,
-                path=str(source.config_path or default_config_path(source.directory)),
-                first_entries=source.first_entries,
-                auto_complete=self._auto_complete,
-            )
+            config, _ = configured(source, auto_complete=self._auto_complete)
         except ServiceError as error:
             return _OnDisk(source, problem=str(error))
         policy = config.version_policy

@@ -4,6 +4,7 @@ Such a report is no bug. A load that was written off goes on in its thread, and 
 to say may cross the decision to wait for it no longer.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from interlock.control.lifecycle import TRANSITIONS, Event
@@ -11,6 +12,11 @@ from interlock.control.reports import Drained, LoadDropped, Loaded, LoadFailed, 
 from interlock.domain.transition import Phase
 
 _BEING_BUILT: Final = frozenset({Phase.LOADING, Phase.WARMING, Phase.PROVING})
+_MAY_END: Final[Mapping[type[Report], frozenset[Phase]]] = {
+    Loaded: _BEING_BUILT,
+    # Repository agents refuse what nobody has begun to build.
+    LoadFailed: _BEING_BUILT | {Phase.PREPARING},
+}
 
 
 def is_late(report: Report, phase: Phase, *, built: bool) -> bool:
@@ -22,7 +28,7 @@ def is_late(report: Report, phase: Phase, *, built: bool) -> bool:
         case Progress(event=event):
             return built or (phase, event) not in TRANSITIONS
         case Loaded() | LoadFailed():
-            return built or phase not in _BEING_BUILT
+            return built or phase not in _MAY_END[type(report)]
         case LoadDropped():
             return (phase, Event.DROP) not in TRANSITIONS
         case Drained():

@@ -50,6 +50,7 @@ from interlock.control.load_parameters import Parameter
 from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.polling import Repository
+from interlock.control.preparing import Agents, NoAgents
 from interlock.control.reception import Follow, Reception, Settle
 from interlock.control.records import Record, Unit
 from interlock.control.reports import (
@@ -85,6 +86,7 @@ from interlock.domain.readiness import IndexEntry
 from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
+from interlock.serving.load_job import LoadJob
 from interlock.serving.table import ServingTable
 
 log = structlog.get_logger()
@@ -103,6 +105,7 @@ _EVENTS: Mapping[type[Action], Event] = {
     Apply: Event.ADJUST,
 }
 _REASONS: Mapping[Event, str] = {
+    Event.LOAD: "its repository agents have let it pass",
     Event.WARM: "its warm-up begins",
     Event.PROVE: "its golden requests begin",
 }
@@ -128,10 +131,12 @@ class Manager:
         staging: StagingBoard | None = None,
         rollback_window_s: float = 0.0,
         settle: Settle = iter,
+        agents: Agents | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
         self._staging.on_change(self._notify)
         self._executor = executor
+        self._agents = agents or NoAgents()
         self._inbox = inbox
         self._table = table
         self._clock = clock
@@ -309,12 +314,14 @@ class Manager:
         self._show(units)
         for start in started:
             start()
+        self._prepare(actions)
         for unit in units:
             for directory in unit.let_go():
                 self._release(directory)
             while unit.given_up:
                 self._executor.clear_away(unit.given_up.pop())
         if self._stopping:
+            self._agents.drop_waiting()
             self._executor.drop_waiting()
         self._tell(units)
         self._note_due(units)
@@ -508,6 +515,7 @@ class Manager:
                 record.moved = isinstance(error, FilesMovedError)
                 record.hung = isinstance(error, OverTimeError)
                 record.failures += 1
+                record.refusal = error if record.phase is Phase.PREPARING else None
                 self._move(unit, record, Event.FAIL, error.reason)
             case LoadDropped():
                 self._move(unit, record, Event.DROP, "given up")
@@ -575,16 +583,31 @@ class Manager:
         reason = action.reason
         if isinstance(action, Load) and record.origin:
             reason = f"{reason}, with {record.origin}"
-        self._move(unit, record, _EVENTS[type(action)], reason)
+        event = _EVENTS[type(action)]
+        has_agents = record.job.preparation is not None
+        if has_agents and event is Event.LOAD:
+            event = Event.PREPARE
+        self._move(unit, record, event, reason)
         start: Callable[[], None] = _nothing
         match action:
-            case Load():
+            case Load() if not has_agents:
                 start = partial(self._executor.load, record.job)
             case Withdraw():
                 start = partial(self._executor.withdraw, record.key, record.built)
             case Discard():
                 start = partial(self._executor.discard, record.key, record.built)
         return start
+
+    def _prepare(self, actions: Iterable[Action]) -> None:
+        """Ask the agents of what is to be loaded, those of all versions of a model at once."""
+        jobs: dict[ModelName, list[LoadJob]] = {}
+        for action in actions:
+            if isinstance(action, Load):
+                job = self._units[action.key.model].records[action.key].job
+                if job.preparation is not None:
+                    jobs.setdefault(job.key.model, []).append(job)
+        for together in jobs.values():
+            self._agents.prepare(together)
 
     def _mark_in_place(
         self, unit: Unit, record: Record, action: Adjust | Apply | Revoke
@@ -605,6 +628,8 @@ class Manager:
     def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
+        if record.job.preparation is not None:
+            self._agents.moved(moved)
         key = moved.key
         write = log.error if moved.after is Phase.FAILED else log.info
         headline = "version moved"
@@ -662,8 +687,13 @@ class Manager:
             return
         error: ServiceError | None = None
         if not unit.is_reached:
-            error = answers.load_failed(
-                unit.model, unit.failures(), unchanged=unit.unchanged(), moved=unit.has_moved
+            refusal = None if unit.has_moved else unit.refusal()
+            error = (
+                answers.load_failed(
+                    unit.model, unit.failures(), unchanged=unit.unchanged(), moved=unit.has_moved
+                )
+                if refusal is None
+                else answers.failed_to_poll(unit.model, refusal)
             )
         self._answers.append((unit.pending.outcome, error))
         unit.pending = None

@@ -35,6 +35,7 @@ Aspired = AbstractSet[GenerationKey]
 Actual = Mapping[GenerationKey, Phase]
 
 _BUILT = frozenset({Phase.PROVING, Phase.READY, Phase.STANDBY})
+_NOT_BEGUN = frozenset({Phase.NEW, Phase.PREPARING})
 _UNSHOWN = frozenset({Phase.PROVING, Phase.STANDBY})
 
 
@@ -190,7 +191,7 @@ def _for_the_rest(key: GenerationKey, phase: Phase, *, last: bool) -> Iterator[A
         yield Discard(key, "no longer asked for")
     elif phase is Phase.FAILED and last:
         yield Dismiss(key, "no longer asked for")
-    elif phase is Phase.NEW:
+    elif phase in _NOT_BEGUN:
         yield Drop(key, "no longer asked for")
-    if not last and (phase in OVER or phase is Phase.NEW):
+    if not last and phase in OVER | _NOT_BEGUN:
         yield Forget(key, "a newer generation tells of this version")

@@ -5,7 +5,7 @@ Reads the disk in the thread of whoever asks, never in the manager's.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,6 +13,14 @@ import structlog
 
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.config import ModelConfig, VersionPolicyKind
+from interlock.domain.config_agents import (
+    Preliminary,
+    Preparation,
+    all_agents,
+    names_agents,
+    preliminary,
+    preliminary_override,
+)
 from interlock.domain.config_rules import configure, configure_override
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -160,7 +168,7 @@ class DiskRepository:
         model = ModelName(source.identifier)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
-        config = self._configure(source, look)
+        config, preparation = configured(source, look, auto_complete=self.auto_complete)
         found = {
             version: Candidate(
                 Version(version),
@@ -170,11 +178,13 @@ class DiskRepository:
             )
             for version in source.versions
         }
-        return self._chosen(config, source, found, look, common=prints.common)
+        chosen = self._chosen(config, source, found, look, common=prints.common)
+        return with_agents(chosen, preparation)
 
     def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
         source = self.read(model)
-        return self._chosen(self._configure(source, PLAIN), source, found, PLAIN)
+        config, preparation = configured(source, PLAIN, auto_complete=self.auto_complete)
+        return with_agents(self._chosen(config, source, found, PLAIN), preparation)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
         """Return what was read, and the fingerprint of that and of nothing newer.
@@ -220,22 +230,63 @@ class DiskRepository:
             origin=look.origin,
         )
 
-    def _configure(self, source: ModelSource, look: Look) -> ModelConfig:
-        if look.config is not None:
+
+def configured(
+    source: ModelSource, look: Look = PLAIN, *, auto_complete: bool
+) -> tuple[ModelConfig, Preparation | None]:
+    """Return the configuration of a model, and what its repository agents are to do before.
+
+    Where there are agents, nothing of the configuration counts before they have seen it but
+    which versions it selects. Raise ConfigError.
+    """
+    own = preliminary_of(source) if not look.files else Preliminary()
+    if look.config is not None:
+        asked_for = preliminary_override(look.config)
+        agents = all_agents(own.agents, asked_for.agents)
+        if not agents:
             return configure_override(
                 look.config,
                 model=source.name,
                 first_entries=source.first_entries,
-                auto_complete=self.auto_complete,
-            )
-        path = source.config_path or default_config_path(source.directory)
-        return configure(
-            source.config_text,
-            model=source.name,
-            path=str(path),
-            first_entries=source.first_entries,
-            auto_complete=self.auto_complete,
-        )
+                auto_complete=auto_complete,
+            ), None
+        policy = asked_for.version_policy
+        return ModelConfig(source.name, version_policy=policy), Preparation(agents, look.config)
+    if own.agents:
+        config = ModelConfig(source.name, version_policy=own.version_policy)
+        return config, Preparation(own.agents)
+    return configure(
+        source.config_text,
+        model=source.name,
+        path=str(source.config_path or default_config_path(source.directory)),
+        first_entries=source.first_entries,
+        auto_complete=auto_complete,
+    ), None
+
+
+def preliminary_of(source: ModelSource) -> Preliminary:
+    """Return which agents a model's own configuration names. Raise ConfigError.
+
+    Cheap where the file does not name any.
+    """
+    if not names_agents(source.config_text):
+        return Preliminary()
+    return preliminary(source.config_text, str(source.config_path))
+
+
+def with_agents(polled: Polled, preparation: Preparation | None) -> Polled:
+    """Return what was polled, with what its agents are to do before it is loaded.
+
+    What they leave behind is not known before, so that nothing of it is changed in place.
+    """
+    if preparation is None:
+        return polled
+    return replace(
+        polled,
+        candidates=tuple(replace(one, body="") for one in polled.candidates),
+        fallbacks=tuple(replace(one, body="") for one in polled.fallbacks),
+        preparation=preparation,
+    )
 
 
 def _print_of(fingerprint: str, look: Look) -> str:

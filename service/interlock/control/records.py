@@ -60,6 +60,8 @@ class Record:
     is the index's; `last_move` has its own. `origin` says what it has in the place of the
     repository's own. `moved` says that its files changed under the load, which tells
     nothing of their content; `hung`, that its load was written off, and may hold a thread.
+    `refusal` is why
+    its repository agents, or what they left behind, kept it from being loaded at all.
     `failures` is how often its content has failed so far. `standby_until` is the end of its
     rollback window. `body` stands for the files but for the configuration; `adjustment` is what
     is to become of the instances of what serves, or failed to.
@@ -71,6 +73,7 @@ class Record:
     phase: Phase = Phase.NEW
     reason: str = ""
     served: ServedModel | None = None
+    refusal: ServiceError | None = None
     last_move: Transition | None = None
     moved: bool = False
     hung: bool = False
@@ -315,6 +318,14 @@ class Unit:
             record.moved or (record.adjustment is not None and record.adjustment.moved)
             for record in records
         )
+
+    def refusal(self) -> ServiceError | None:
+        """Return why agents kept an aspired version from being loaded; `None` if none did."""
+        for key in sorted(self.aspired):
+            record = self.records[key]
+            if record.phase is Phase.FAILED and record.refusal is not None:
+                return record.refusal
+        return None
 
     def aspire(self, polled: Polled, *, alone: bool = False, force: bool = False) -> None:
         """Aspire to exactly these versions.
@@ -657,6 +668,7 @@ class Unit:
             config=polled.config,
             model_directory=polled.directory,
             fingerprint=candidate.observed,
+            preparation=polled.preparation,
         )
         return self._add(Record(job, candidate.fingerprint, polled.origin, body=candidate.body))
 

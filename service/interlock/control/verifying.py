@@ -40,16 +40,16 @@ class VerifyingLoader:
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
         """Load what has the fingerprint of the job; raise FilesMovedError where it changes."""
-        self._check(job, "before it was loaded")
+        self.check(job, "before it was loaded")
         try:
             self.obey(job.model_directory, job.key.version)
             served = self.inside.load(job, on_phase)
         except Exception:
             # Half a file is a reason to look again, not one to hold against its content.
-            self._check(job, "while it was loaded")
+            self.check(job, "while it was loaded")
             raise
         try:
-            self._check(job, "while it was loaded")
+            self.check(job, "while it was loaded")
         except FilesMovedError:
             self.inside.unload(served)
             raise
@@ -62,15 +62,15 @@ class VerifyingLoader:
         self, served: ServedModel, job: LoadJob, on_phase: OnPhase
     ) -> InstanceUpdate:
         """Prepare what has the fingerprint of the job; raise FilesMovedError where it changes."""
-        self._check(job, "before its instances were changed")
+        self.check(job, "before its instances were changed")
         try:
             self.obey(job.model_directory, job.key.version)
             update = self.inside.prepare_update(served, job, on_phase)
         except Exception:
-            self._check(job, "while its instances were changed")
+            self.check(job, "while its instances were changed")
             raise
         try:
-            self._check(job, "while its instances were changed")
+            self.check(job, "while its instances were changed")
         except FilesMovedError:
             self.inside.close_update(update)
             raise
@@ -79,15 +79,24 @@ class VerifyingLoader:
     def close_update(self, update: InstanceUpdate) -> None:
         self.inside.close_update(update)
 
-    def _check(self, job: LoadJob, when: str) -> None:
-        if not job.fingerprint:
+    def check(self, job: LoadJob, when: str) -> None:
+        """Raise FilesMovedError where the files are not those of the job any more.
+
+        `when` ends the sentence that says so: "before it was loaded".
+        """
+        self._compare(job, job.model_directory, job.fingerprint, when)
+        if job.published is not None:
+            self._compare(job, job.published.directory, job.published.fingerprint, when)
+
+    def _compare(self, job: LoadJob, directory: Path, fingerprint: str, when: str) -> None:
+        if not fingerprint:
             return
         try:
-            now = self.look(job.model_directory).of(job.key.version)
+            now = self.look(directory).of(job.key.version)
         except OSError as error:
             raise FilesMovedError(
-                f"failed to read model directory {job.model_directory}: {error.strerror}"
+                f"failed to read model directory {directory}: {error.strerror}"
             ) from error
-        if now != job.fingerprint:
+        if now != fingerprint:
             log.info("files moved", model=job.key.model, version=job.key.version, when=when)
             raise FilesMovedError(f"the files of version {job.key.version} changed {when}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from interlock.control.rollback import Content
 from interlock.domain.config import ModelConfig
+from interlock.domain.config_agents import Preparation
 from interlock.domain.errors import NotFoundError, ServiceError
 from interlock.domain.ids import ModelName, Version
 
@@ -36,7 +37,9 @@ class Polled:
     `candidates` are what the version policy selects; `fallbacks` take the place of those
     of them that fail and do not serve, the first one first. `common` is the fingerprint of
     all that is not one version's. `origin` says what stands in the place of what the
-    repository has, "" where nothing does.
+    repository has, "" where nothing does. With a `preparation` the configuration says no more
+    than which versions there are: what the model is to run with is known once its agents
+    have been at work.
     """
 
     model: ModelName
@@ -46,6 +49,7 @@ class Polled:
     fallbacks: tuple[Candidate, ...] = ()
     common: str = ""
     origin: str = ""
+    preparation: Preparation | None = None
 
     @property
     def found(self) -> dict[Version, Candidate]:

@@ -21,6 +21,7 @@ from interlock.pb import model_config_pb2 as pb
 Fields = Mapping[str, object]
 """A configuration as JSON values, with the names of config.pbtxt; what is not set is left out."""
 
+_FIELD: Final = "model_repository_agents"
 _NEWEST: Final = VersionPolicy(VersionPolicyKind.LATEST, num_versions=1)
 
 
@@ -39,6 +40,34 @@ class Preliminary:
     agents: tuple[AgentConfig, ...] = ()
     version_policy: VersionPolicy = _NEWEST
     fields: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is to be done with a model before it is loaded: its agents, in their order.
+
+    `override` is a configuration as JSON that came with the request, and takes the place of
+    the one that the agents leave behind.
+    """
+
+    agents: tuple[AgentConfig, ...]
+    override: str | None = None
+
+
+def names_agents(text: str | None) -> bool:
+    """Whether the text of a file may name agents; a look that costs next to nothing."""
+    return text is not None and _FIELD in text
+
+
+def all_agents(
+    own: Sequence[AgentConfig], asked_for: Sequence[AgentConfig]
+) -> tuple[AgentConfig, ...]:
+    """Return the agents of a model with a configuration override: none of its own is dropped.
+
+    Its own come first; of those that the override asks for, the ones that it has already do
+    not run twice.
+    """
+    return (*own, *(agent for agent in asked_for if agent not in own))
 
 
 def preliminary(text: str | None, path: str) -> Preliminary:
@@ -61,7 +90,7 @@ def _preliminary(config: pb.ModelConfig) -> Preliminary:
             raise ConfigError(
                 f"model_repository_agents: agent {number + 1} has no name",
                 hint='Write: name: "checksum" ("interlock agents" lists them).',
-                field=("model_repository_agents", "agents", number),
+                field=(_FIELD, "agents", number),
             )
     policy = config.version_policy
     return Preliminary(

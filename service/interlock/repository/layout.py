@@ -1,5 +1,6 @@
 """Know what the names in a model repository mean: models, versions, what is not looked at."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -102,6 +103,11 @@ def default_config_path(model_directory: Path) -> Path:
 def is_config(path: str) -> bool:
     """Whether a file of a model, by its relative path, says how to serve it, and nothing else."""
     return path == _CONFIG_FILE or path.startswith(f"{_CONFIG_FOLDER}/")
+
+
+def is_linked_inside(path: Path, directory: Path) -> bool:
+    """Whether a path lies in a directory by its name; for one that has only links we made."""
+    return Path(os.path.normpath(path)).is_relative_to(os.path.normpath(directory))
 
 
 def is_inside(path: Path, directory: Path) -> bool:

@@ -7,12 +7,16 @@ import structlog
 
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InvalidRequestError, UnsupportedError
+from interlock.repository.layout import is_inside
 from interlock.repository.plain_file import read_file
+from interlock.serving.load_job import Inside
 
 log = structlog.get_logger()
 
 
-def read_labels(config: ModelConfig, model_directory: Path) -> Mapping[str, tuple[str, ...]]:
+def read_labels(
+    config: ModelConfig, model_directory: Path, *, inside: Inside = is_inside
+) -> Mapping[str, tuple[str, ...]]:
     """Return the labels of each output that has a file for them: one a line, in class order.
 
     A file that is not there costs the classes their names, not the model its load. Raise
@@ -23,7 +27,7 @@ def read_labels(config: ModelConfig, model_directory: Path) -> Mapping[str, tupl
     for output in config.outputs:
         if not output.label_filename:
             continue
-        path = _inside(model_directory, output.label_filename)
+        path = _inside(model_directory, output.label_filename, inside)
         try:
             text = read_file(path).decode("utf-8")
         except OSError as error:
@@ -38,10 +42,10 @@ def read_labels(config: ModelConfig, model_directory: Path) -> Mapping[str, tupl
     return labels
 
 
-def _inside(model_directory: Path, name: str) -> Path:
+def _inside(model_directory: Path, name: str, inside: Inside) -> Path:
     """Return the file behind a name; links are followed before it is judged."""
-    path = (model_directory / name).resolve()
-    if not path.is_relative_to(model_directory.resolve()):
+    path = model_directory / name
+    if not inside(path, model_directory):
         raise UnsupportedError(f"label file path '{name}' is outside model directory")
     return path
 

@@ -188,9 +188,11 @@ class ModelLoader:
         self._trim()
 
     def _build(self, job: LoadJob, undo: ExitStack, on_phase: OnPhase) -> ServedModel:
-        version_directory = job.model_directory / str(job.key.version)
+        version_directory = job.directory / str(job.key.version)
         _refuse_what_is_no_file(version_directory)
-        files = VersionFiles(job.model_directory, version_directory, job.key.version)
+        files = VersionFiles(
+            job.directory, version_directory, job.key.version, is_linked=job.is_linked
+        )
         backend = self._backends.find(job.config.backend, model=job.config.name)
         opened = backend.open(files, job.config)
         live = LiveInstances(opened)
@@ -198,7 +200,7 @@ class ModelLoader:
         config = self._completed(job.config, opened)
         instances = build_instances(opened, config)
         live.replace(instances)
-        labels = read_labels(config, job.model_directory)
+        labels = read_labels(config, job.directory, inside=job.inside)
         rules = RequestRules.of(config)
         statistics = VersionStatistics()
         _remark(config, job)
@@ -223,7 +225,7 @@ class ModelLoader:
 
     def _warm_up(self, built: _Built, on_phase: OnPhase) -> None:
         job = built.job
-        batches = warmup_batches(built.config, job.model_directory, built.rules)
+        batches = warmup_batches(built.config, job.directory, built.rules, job.inside)
         if not batches:
             return
         on_phase(LoadPhase.WARMING)
@@ -232,11 +234,13 @@ class ModelLoader:
 
     def _prove(self, built: _Built, on_phase: OnPhase) -> None:
         job = built.job
-        files = golden_files(job.model_directory, job.key.version)
+        files = golden_files(job.directory, job.key.version)
         if not files:
             return
         on_phase(LoadPhase.PROVING)
-        proof = Proof(built.config, job.model_directory, built.rules, now_ns=self._now_ns)
+        proof = Proof(
+            built.config, job.directory, built.rules, now_ns=self._now_ns, inside=job.inside
+        )
         proof.run(files, built.instances[0], job.key)
 
     def _completed(self, config: ModelConfig, opened: OpenedModel) -> ModelConfig:

@@ -25,12 +25,16 @@ from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.domain.tensor import InputTensor
 from interlock.repository.layout import is_inside
+from interlock.serving.load_job import Inside
 from interlock.telemetry.statistics import VersionStatistics
 
 log = structlog.get_logger()
 
 _FOLDER: Final = "warmup"
 _NS_PER_MS: Final = 1_000_000
+
+_Read = Callable[[WarmupInput, int], bytes]
+"""Return so many bytes for an input from its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,16 @@ class WarmupBatch:
 
 
 def warmup_batches(
-    config: ModelConfig, model_directory: Path, rules: RequestRules
+    config: ModelConfig, model_directory: Path, rules: RequestRules, inside: Inside = is_inside
 ) -> tuple[WarmupBatch, ...]:
     """Return what the configuration wants run, in its order.
 
     Raise InvalidRequestError for a sample that the model could not take, or whose file is
     not what the sample says.
     """
+    folder = model_directory / _FOLDER
     return tuple(
-        _batch(sample, config, model_directory, rules)
+        _batch(sample, config, rules, lambda tensor, size: _from_file(tensor, folder, size, inside))
         for sample in config.warmup_samples
         if sample.batch_size > 0
     )
@@ -137,7 +142,7 @@ def _count(
 
 
 def _batch(
-    sample: WarmupSample, config: ModelConfig, model_directory: Path, rules: RequestRules
+    sample: WarmupSample, config: ModelConfig, rules: RequestRules, read: _Read
 ) -> WarmupBatch:
     limit = max(1, config.max_batch_size)
     if sample.batch_size > limit:
@@ -150,7 +155,7 @@ def _batch(
             ],
         )
     batch = (1,) if config.max_batch_size > 0 else ()
-    data = [_data(sample, tensor, model_directory / _FOLDER) for tensor in sample.inputs]
+    data = [_data(sample, tensor, read) for tensor in sample.inputs]
     requests = []
     for _ in range(sample.batch_size):
         inputs = [
@@ -166,7 +171,7 @@ def _batch(
     return WarmupBatch(sample.name, max(1, sample.count), tuple(requests))
 
 
-def _data(sample: WarmupSample, tensor: WarmupInput, folder: Path) -> bytes:
+def _data(sample: WarmupSample, tensor: WarmupInput, read: _Read) -> bytes:
     if any(size < 0 for size in tensor.dims):
         raise InvalidRequestError(
             "warmup setting expects all variable-size dimensions are specified for input "
@@ -181,7 +186,7 @@ def _data(sample: WarmupSample, tensor: WarmupInput, folder: Path) -> bytes:
                 f"warmup setting expects input '{tensor.name}' to have input_data_type set"
             )
         case WarmupData.FILE:
-            return _from_file(tensor, folder, count * size_bytes)
+            return read(tensor, count * size_bytes)
         case WarmupData.RANDOM if size_bytes:
             return _random(f"{sample.name}/{tensor.name}", tensor.datatype, count)
     if tensor.datatype == BYTES:
@@ -205,10 +210,10 @@ def _random(seed: str, datatype: str, count: int) -> bytes:
     return values.bytes(count * dtype.itemsize)
 
 
-def _from_file(tensor: WarmupInput, folder: Path, size_bytes: int) -> bytes:
+def _from_file(tensor: WarmupInput, folder: Path, size_bytes: int, inside: Inside) -> bytes:
     """Return the tensor's bytes from a file; that of a BYTES tensor holds its raw form."""
     path = folder / tensor.file
-    if not is_inside(path, folder):
+    if not inside(path, folder):
         raise InvalidRequestError(
             f"warmup data file '{tensor.file}' for input '{tensor.name}' is outside the model's "
             f"directory '{_FOLDER}'"

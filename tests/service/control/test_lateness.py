@@ -32,7 +32,7 @@ BEING_BUILT = {Phase.LOADING, Phase.WARMING, Phase.PROVING}
         pytest.param(WARM, {Phase.LOADING}, id="warm"),
         pytest.param(PROVE, {Phase.LOADING, Phase.WARMING}, id="prove"),
         pytest.param(LOADED, BEING_BUILT, id="loaded"),
-        pytest.param(FAILED, BEING_BUILT, id="failed"),
+        pytest.param(FAILED, BEING_BUILT | {Phase.PREPARING}, id="failed"),
         pytest.param(Drained(KEY), {Phase.DRAINING}, id="drained"),
         pytest.param(Unloaded(KEY), {Phase.UNLOADING}, id="unloaded"),
     ],

@@ -1,7 +1,7 @@
 """Open `.onnx` files: find the file, build the session, say what the graph declares."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -50,7 +50,9 @@ class OnnxRuntimeBackend:
         parameters = read_parameters(config)
         path = _model_file(files, config)
         libraries = [_op_library(name, files) for name in config.op_library_filenames]
-        session = open_session(path, session_options(parameters, self._pools), libraries)
+        weights = _beside(path, files) if files.is_linked else {}
+        options = session_options(parameters, self._pools)
+        session = open_session(path, options, libraries, weights)
         return OnnxModel(session, _facts(session, config), parameters, self._now_ns)
 
 
@@ -128,6 +130,21 @@ def _model_file(files: VersionFiles, config: ModelConfig) -> Path:
     if not found:
         raise UnavailableError(f"unable to find '{path}' for model instance '{config.name}'")
     return path
+
+
+def _beside(path: Path, files: VersionFiles) -> Mapping[str, Path]:
+    """Return what the graph may keep outside of its file, by the names that it has there.
+
+    Raise UnavailableError where it cannot be listed.
+    """
+    folder = path.parent
+    try:
+        found = sorted(one for one in folder.rglob("*") if one != path and one.is_file())
+        return {str(one.relative_to(folder)): one for one in found if one.stat().st_size}
+    except OSError as error:
+        raise UnavailableError(
+            f"unable to list '{files.version_directory}': {error.strerror}"
+        ) from error
 
 
 def _op_library(name: str, files: VersionFiles) -> str:

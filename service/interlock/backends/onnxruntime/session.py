@@ -7,10 +7,13 @@ the shared pool is there for those who ask for it. A pool of one thread is no th
 all: the instance's own does the work.
 """
 
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import onnxruntime as ort
@@ -20,6 +23,7 @@ from interlock.backends.onnxruntime.parameters import ALLOW_SPINNING, GraphLevel
 
 _PROVIDERS: Final = ["CPUExecutionProvider"]
 _FATAL: Final = 4
+_NONE: Final[Mapping[str, Path]] = MappingProxyType({})
 _LEVELS: Final = {
     GraphLevel.DISABLED: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     GraphLevel.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -77,9 +81,15 @@ def run_options(parameters: OnnxParameters) -> ort.RunOptions | None:
 
 
 def open_session(
-    path: Path, options: ort.SessionOptions, op_libraries: Sequence[str]
+    path: Path,
+    options: ort.SessionOptions,
+    op_libraries: Sequence[str],
+    weights: Mapping[str, Path] = _NONE,
 ) -> ort.InferenceSession:
     """Build the session; raise InternalError with the runtime's text.
+
+    `weights` are files that the model may name, by their names there: the runtime opens
+    those that it finds by itself only in a file system, and takes others from memory.
 
     From the path, never from bytes: reading bytes stalls every other thread of the process
     for as long as the model is large.
@@ -87,10 +97,24 @@ def open_session(
     try:
         for library in op_libraries:
             options.register_custom_ops_library(library)
-        session = ort.InferenceSession(path, options, _PROVIDERS, enable_fallback=0)
+        with ExitStack() as open_files:
+            if weights:
+                mapped = {name: _mapped(file, open_files) for name, file in weights.items()}
+                options.add_external_initializers_from_files_in_memory(
+                    list(mapped), list(mapped.values()), list(map(len, mapped.values()))
+                )
+            session = ort.InferenceSession(path, options, _PROVIDERS, enable_fallback=0)
     except Exception as error:
         raise translate(error) from error
     return session
+
+
+def _mapped(path: Path, open_files: ExitStack) -> mmap.mmap:
+    """Map a file for as long as the session is built, which copies what it needs."""
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    open_files.callback(mapping.close)
+    return mapping
 
 
 def share_pool(intra_op_threads: int, inter_op_threads: int) -> None:

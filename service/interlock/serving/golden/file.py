@@ -18,6 +18,7 @@ from interlock.repository.layout import is_inside
 from interlock.serving.golden.json_format import json_text, read_json
 from interlock.serving.golden.npz_format import npz_arrays, read_npz
 from interlock.serving.golden.request import Declared, GoldenFileError, GoldenRequest
+from interlock.serving.load_job import Inside
 
 log = structlog.get_logger()
 
@@ -35,11 +36,13 @@ def golden_files(model_directory: Path, version: int) -> Sequence[Path]:
     return [path for folder in folders for path in _files_in(folder)]
 
 
-def read_golden(path: Path, declared: Declared, *, model_directory: Path) -> GoldenRequest:
+def read_golden(
+    path: Path, declared: Declared, *, model_directory: Path, inside: Inside = is_inside
+) -> GoldenRequest:
     """Read one file. Raise GoldenFileError, whatever is wrong with it."""
     name = str(path.relative_to(model_directory))
     try:
-        _check_place(path, model_directory)
+        _check_place(path, model_directory, inside)
         return (read_npz if path.suffix == _NPZ else read_json)(path, name, declared)
     except GoldenFileError as error:
         raise GoldenFileError(f"golden file '{name}' cannot be used: {error}") from error
@@ -74,8 +77,8 @@ def write_golden(request: GoldenRequest, folder: Path) -> Path | None:
     return path
 
 
-def _check_place(path: Path, model_directory: Path) -> None:
-    if not is_inside(path, model_directory):
+def _check_place(path: Path, model_directory: Path, inside: Inside) -> None:
+    if not inside(path, model_directory):
         raise GoldenFileError("it lies outside the model's directory")
     if not stat.S_ISREG(path.stat().st_mode):
         raise GoldenFileError("it is not a regular file")

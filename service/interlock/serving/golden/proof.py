@@ -14,9 +14,11 @@ from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.domain.response import InferResponse
 from interlock.domain.tensor import InputTensor, OutputTensor, RequestedOutput
+from interlock.repository.layout import is_inside
 from interlock.serving.golden.comparison import disagreement, number_text
 from interlock.serving.golden.file import read_golden
 from interlock.serving.golden.request import Declared, GoldenRequest
+from interlock.serving.load_job import Inside
 
 log = structlog.get_logger()
 
@@ -35,11 +37,13 @@ class Proof:
         rules: RequestRules,
         *,
         now_ns: Callable[[], int],
+        inside: Inside = is_inside,
     ) -> None:
         self._config = config
         self._directory = model_directory
         self._rules = rules
         self._now_ns = now_ns
+        self._inside = inside
 
     def run(self, files: Sequence[Path], instance: Instance, key: GenerationKey) -> None:
         """Ask everything, one after the other; nobody else may use the instance meanwhile.
@@ -49,7 +53,9 @@ class Proof:
         """
         slowest_ms = 0.0
         for path in files:
-            golden = read_golden(path, self._declared(), model_directory=self._directory)
+            golden = read_golden(
+                path, self._declared(), model_directory=self._directory, inside=self._inside
+            )
             try:
                 slowest_ms = max(slowest_ms, self._ask(golden, instance))
             except InvalidRequestError as error:
