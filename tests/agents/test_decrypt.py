@@ -7,7 +7,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 
@@ -455,20 +454,6 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def external_model(weights: np.ndarray) -> tuple[bytes, bytes]:
-    """Return a graph that adds `weights`, which lie in `weights.bin`, and that file."""
-    graph = onnx.load_from_string(onnx_small.add_constant(0.0, (weights.size,)))
-    graph.graph.initializer[0].CopyFrom(
-        onnx.numpy_helper.from_array(weights, graph.graph.initializer[0].name)
-    )
-    tensor = graph.graph.initializer[0]
-    onnx.external_data_helper.set_external_data(tensor, "weights.bin")
-    content = tensor.raw_data
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    return graph.SerializeToString(), content
-
-
 def answers(session: ort.InferenceSession, size: int) -> np.ndarray:
     (answer,) = session.run(None, {session.get_inputs()[0].name: np.zeros(size, np.float32)})
     return np.asarray(answer)
@@ -487,7 +472,7 @@ def test_onnx_runtime_reads_a_model_from_memory_and_keeps_it_when_that_is_wiped(
 def test_onnx_runtime_takes_external_data_from_memory_by_name(model: Path) -> None:
     """By path it refuses: it wants to know where the links of a path lead, and finds no file."""
     weights = np.arange(1 << 18, dtype=np.float32)
-    graph, data = external_model(weights)
+    graph, data = onnx_small.external(weights)
     write(model / "1" / "model.onnx.enc", encrypted(graph))
     write(model / "1" / "weights.bin.enc", encrypted(data, path="1/weights.bin"))
     with AgentModelFake(model, versions=[1]) as held:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 # Old enough for every ONNX Runtime that we allow.
 OPSET: Final = 17
@@ -107,6 +109,20 @@ def fails_on_odd_lengths() -> bytes:
         outputs={"y": ("FP32", ("rows", "columns_out"))},
         constants=[helper.make_tensor("columns", TensorProto.INT64, [2], [-1, 2])],
     )
+
+
+def external(weights: NDArray[np.float32]) -> tuple[bytes, bytes]:
+    """Return a graph that adds `weights`, which lie in `weights.bin`, and that file."""
+    graph = onnx.load_model_from_string(add_constant(0.0, (weights.size,)))
+    graph.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(weights, graph.graph.initializer[0].name)
+    )
+    tensor = graph.graph.initializer[0]
+    external_data_helper.set_external_data(tensor, "weights.bin")
+    content = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    return graph.SerializeToString(), content
 
 
 def _model(
