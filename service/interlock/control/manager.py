@@ -77,6 +77,7 @@ from interlock.control.wishes import (
     UnloadAll,
     UnloadWish,
     Wish,
+    pass_on,
 )
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
@@ -366,13 +367,15 @@ class Manager:
         if self._stopping:
             self._answers.append((wish.outcome, UnavailableError("Server is stopping")))
             return
-        is_known = wish.model in self._units
+        is_known = self._is_known(wish.model)
         unit = self._unit(wish.model)
         yield unit
         if not self._is_heard(unit, wish):
             self._answers.append((wish.outcome, None))
+            unit.trouble = None  # the repository could be asked
             return
         before = unit.stance
+        _let_wait_for(unit, wish)
         self._aspire_to_nothing(unit)
         unit.pending = wish
         match wish:
@@ -389,6 +392,14 @@ class Manager:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 if hold and is_known:
                     self._hold(unit, HoldKind.UNLOAD)
+
+    def _is_known(self, model: ModelName) -> bool:
+        """Whether a model is there, though perhaps nothing of it is complete yet."""
+        return (
+            model in self._units
+            or model in self._staging.latest
+            or model in self._names.known.models
+        )
 
     def _unit(self, model: ModelName) -> Unit:
         unit = self._units.get(model)
@@ -682,6 +693,19 @@ class Manager:
                 listener()
             except Exception:
                 log.exception("a listener failed")
+
+
+def _let_wait_for(unit: Unit, wish: Wish) -> None:
+    """Let who waits for what the repository had hear what becomes of what it has now.
+
+    It has moved on; that is no failure of what was asked for before.
+    """
+    before = unit.pending
+    if not isinstance(before, LoadWish) or not isinstance(wish, LoadWish):
+        return
+    if before.follows and wish.follows:
+        unit.pending = None
+        wish.outcome.add_done_callback(partial(pass_on, before.outcome))
 
 
 def _nothing() -> None:

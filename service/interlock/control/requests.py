@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from interlock.control import answers
+from interlock.control.wishes import pass_on
 from interlock.domain.errors import NotFoundError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.stager import StagedVersion
@@ -88,14 +90,5 @@ def _why_nothing(model: ModelName, staging: Mapping[StagedVersion, Staging]) -> 
 
 def tell(requests: Sequence[Request], outcome: "Future[None]") -> None:
     """Tell the requests how their load ended, once it has."""
-
-    def pass_on(ended: "Future[None]") -> None:
-        error = ended.exception()
-        for request in requests:
-            if error is None:
-                request.outcome.set_result(None)
-            else:
-                request.outcome.set_exception(error)
-
-    if requests:
-        outcome.add_done_callback(pass_on)
+    for request in requests:
+        outcome.add_done_callback(partial(pass_on, request.outcome))

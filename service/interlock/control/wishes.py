@@ -164,6 +164,15 @@ class End:
     outcome: "Future[None]" = field(default_factory=Future)
 
 
+def pass_on(to: "Future[None]", ended: "Future[None]") -> None:
+    """Tell one who waits what another has heard."""
+    error = ended.exception()
+    if error is None:
+        to.set_result(None)
+    else:
+        to.set_exception(error)
+
+
 Wish = (
     LoadWish
     | UnloadWish
