@@ -26,8 +26,9 @@ from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.poller import Pace, Poller, at_low_priority
 from interlock.control.polling import DiskRepository, Repository
 from interlock.control.verifying import VerifyingLoader, staged_already
+from interlock.control.wishes import Polled
 from interlock.control.workers import Workers
-from interlock.domain.ids import GenerationKey
+from interlock.domain.ids import GenerationKey, ModelName
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
@@ -240,11 +241,16 @@ class ControlPlane:
         return Inspection(
             self.manager,
             read_model=self._disk.read,
-            poll=self.manager.peek,
+            poll=self._peek,
             clock=monotonic,
             digest_of=self._digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
+
+    def _peek(self, model: ModelName) -> Polled:
+        """Return what a load by name would find now. Raise ServiceError."""
+        polled = self.manager.peek(model)
+        return polled if self._watching is None else self._watching.foresee(polled)
 
     def _digest_of(self, key: GenerationKey, fingerprint: str) -> str:
         if self._watching is not None:
@@ -295,6 +301,7 @@ class Watching:
             after_scan=self._rearm,
         )
         self.ask = self._poller.ask
+        self.foresee = self._poller.foresee
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )

@@ -25,15 +25,22 @@ from interlock.control.contents import Contents, Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.polling import Repository
-from interlock.control.requests import Request, Requests, tell
-from interlock.control.wishes import LoadWish, Trouble, UnloadWish
+from interlock.control.requests import Request, Requests, tell, why_nothing
+from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.digest import CancelledError
 from interlock.repository.scan import FoundModel, Scan
 from interlock.repository.stager import StagedVersion, Stager, Verification, verify
-from interlock.repository.staging import Complete, Leaving, Settling, Staging, Unverified
+from interlock.repository.staging import (
+    Complete,
+    Incomplete,
+    Leaving,
+    Settling,
+    Staging,
+    Unverified,
+)
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
 
@@ -109,6 +116,8 @@ class Poller:
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
+        # Written by that thread, by assignment; read by any.
+        self._staged: Mapping[StagedVersion, Staging] = {}
         # Counted from the end of the first scan, which may have had to wait for a mirror.
         self._first_until: float | None = math.inf
         first_loads.begin(_FIRST_LOOK)
@@ -131,6 +140,28 @@ class Poller:
             self._requests.add(request)
         self.hint()
         return request.outcome
+
+    def foresee(self, polled: Polled) -> Polled:
+        """Return what a load by name would take of what a poll of the model finds. Any thread.
+
+        Files that were only touched are no new content; what is incomplete would not be loaded.
+        Raise ServiceError where that leaves nothing.
+        """
+        model, staged = polled.model, self._staged
+        found = dict(self._changes.found(model))
+        for version, seen in polled.found.items():
+            known = found.get(version)
+            is_whole = not isinstance(staged.get(StagedVersion(model, version)), Incomplete)
+            if is_whole and (known is None or known.observed != seen.observed):
+                found[version] = seen
+        found = {
+            version: one
+            for version, one in found.items()
+            if not isinstance(staged.get(StagedVersion(model, version)), Leaving)
+        }
+        if not found:
+            raise why_nothing(model, staged)
+        return self._repository.poll_staged(model, found)
 
     def is_closing(self) -> bool:
         """Whether nothing more is asked for. Any thread."""
@@ -168,7 +199,7 @@ class Poller:
         scan = self._scanner.scan()
         self._tell_problems(scan)
         self._take_in()
-        staging = self._stager.look(scan)
+        staging = self._staged = self._stager.look(scan)
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
         if self._first_until == math.inf:

@@ -52,7 +52,7 @@ class Requests:
     def refuse_rest(self, models: set[ModelName], staging: Mapping[StagedVersion, Staging]) -> None:
         """Answer for these models, of which there is nothing that could be loaded."""
         for model in models & self._waiting.keys():
-            error = _why_nothing(model, staging)
+            error = answers.failed_to_poll(model, why_nothing(model, staging))
             for request in self.begun(model):
                 request.outcome.set_exception(error)
 
@@ -76,16 +76,16 @@ class Requests:
 _MOVING = (Settling, Unverified, Leaving)
 
 
-def _why_nothing(model: ModelName, staging: Mapping[StagedVersion, Staging]) -> ServiceError:
+def why_nothing(model: ModelName, staging: Mapping[StagedVersion, Staging]) -> ServiceError:
+    """Return why there is nothing of a model that could be loaded."""
     lacking = [
         f"version {key.version} is incomplete: {one.progress}"
         for key, one in sorted(staging.items(), key=lambda item: item[0].version)
         if key.model == model and isinstance(one, Incomplete)
     ]
     if lacking:
-        return answers.failed_to_poll(model, UnavailableError("; ".join(lacking)))
-    nothing = NotFoundError("model not found in any model repository, or it has no version")
-    return answers.failed_to_poll(model, nothing)
+        return UnavailableError("; ".join(lacking))
+    return NotFoundError("model not found in any model repository, or it has no version")
 
 
 def tell(requests: Sequence[Request], outcome: "Future[None]") -> None:
