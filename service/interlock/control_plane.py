@@ -91,7 +91,7 @@ class ControlPlane:
                 inbox=self._inbox,
                 board=self._staging,
             )
-            self.manager.follow(self._watching.ask)
+            self.manager.follow(self._watching)
         self.inspection = self._build_inspection()
 
     def open(self) -> None:
@@ -301,6 +301,7 @@ class Watching:
             after_scan=self._rearm,
         )
         self.ask = self._poller.ask
+        self.withdraw = self._poller.withdraw
         self.foresee = self._poller.foresee
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic

@@ -219,10 +219,6 @@ def _objection(view: ModelView) -> str:
     return ""
 
 
-def _is_held_unloaded(view: ModelView) -> bool:
-    return view.hold is not None and view.hold.kind is HoldKind.UNLOAD
-
-
 def _absence(
     model: ModelName, view: ModelView | None, listing: Listing, texts: Mapping[Version, str]
 ) -> str:

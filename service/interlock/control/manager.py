@@ -190,9 +190,9 @@ class Manager:
         """End the hold on a model; see `Reception.release`."""
         self._reception.release(model)
 
-    def follow(self, ask: Follow) -> None:
+    def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories; before `start`."""
-        self._reception.follow(ask)
+        self._reception.follow(follow)
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again now what failed of a model; see `Reception.retry`."""

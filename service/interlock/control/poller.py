@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -141,6 +141,10 @@ class Poller:
         self.hint()
         return request.outcome
 
+    def withdraw(self, model: ModelName) -> None:
+        """Send away whoever asked for the model and still waits for its files; any thread."""
+        self._requests.withdraw(model)
+
     def foresee(self, polled: Polled) -> Polled:
         """Return what a load by name would take of what a poll of the model finds. Any thread.
 
@@ -208,7 +212,7 @@ class Poller:
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
-            named=named,
+            named=named.keys(),
             versionless=self._stager.versionless,
             is_same=self._contents.is_same,
             body_of=self._contents.body_of,
@@ -218,20 +222,20 @@ class Poller:
         for order in orders:
             if self._is_closing:
                 break
-            self._carry_out(order)
-        self._requests.refuse_rest(named, staging)
+            self._carry_out(order, named.get(order.model, ()))
+        if not self._is_closing:
+            self._requests.refuse_rest(named, staging)
         self._verify(scan, staging)
         self._end_first_look(staging, now)
         return self._due(now)
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: Order, requests: Collection[Request]) -> None:
         model = order.model
         if not isinstance(order, Look):
             log.info("model has gone from the repository", model=model)
             self._hand_over(UnloadWish(model))
             return
         found = order.found
-        requests = self._requests.begun(model)
         wish = wish_of(
             model,
             lambda: self._repository.poll_staged(model, found),
@@ -240,7 +244,6 @@ class Poller:
             force=any(request.force for request in requests),
             follows=True,
         )
-        tell(requests, wish.outcome)
         if isinstance(wish, Trouble):
             if isinstance(wish.error, UnavailableError):
                 self._overtaken.put(model)
@@ -251,7 +254,11 @@ class Poller:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))
         wish.outcome.add_done_callback(lambda outcome: self._ended(model, outcome))
-        self._hand_over(wish)
+        with self._requests.begin(model, requests) as begun:
+            if isinstance(wish, LoadWish) and not begun:
+                wish = replace(wish, again=False, force=False)
+            tell(begun, wish.outcome)
+            self._hand_over(wish)
 
     def _first_ended(self, model: ModelName, outcome: "Future[None]") -> None:
         error = outcome.exception()

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -414,6 +414,25 @@ def test_a_model_that_could_not_be_read_is_asked_for_again_later(world: Ticking)
     world.clock.now += 2.0
 
     assert versions(world.load()) == [1]
+
+
+def test_a_load_by_name_that_is_withdrawn_while_it_is_polled_ends_no_hold(world: Ticking) -> None:
+    world.write("1/model")
+    world.serve()
+    asked = world.poller.ask(ModelName(MODEL))
+    poll = world.repository.poll_staged
+
+    def withdrawn(model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        world.poller.withdraw(model)
+        return poll(model, found)
+
+    world.repository.poll_staged = withdrawn  # type: ignore[method-assign]
+
+    wish = world.load()
+
+    assert not wish.again
+    assert isinstance(asked.exception(0), UnavailableError)
+    wish.outcome.set_result(None)
 
 
 def test_the_first_look_ends_when_all_lies_still(world: Ticking) -> None:
