@@ -98,8 +98,9 @@ def test_a_version_that_has_no_other_content_is_refused(version: int) -> None:
         target_of(MODEL, past_of((A1,)), Version(version))
 
     assert str(caught.value) == (
-        f"failed to roll back model 'm': no other content of version {version} has served; a load "
-        f"with the parameter 'versions' loads version {version} as it is in the repository"
+        f"failed to roll back model 'm': no other content of version {version} has served; except in "
+        f"mode poll, a load with the parameter 'versions' loads version {version} as it is in the "
+        "repository"
     )
 
 
