@@ -33,6 +33,7 @@ from interlock.control.adjusting import Stage
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.generations import Record
 from interlock.control.holds import Hold, HoldKind, identities
 from interlock.control.inbox import Inbox
 from interlock.control.index import (
@@ -51,7 +52,7 @@ from interlock.control.load_watch import OverTimeError
 from interlock.control.modes import Mode
 from interlock.control.polling import Repository
 from interlock.control.reception import Follow, Reception, Settle
-from interlock.control.records import Record, Unit
+from interlock.control.records import Unit
 from interlock.control.reports import (
     Drained,
     LoadDropped,

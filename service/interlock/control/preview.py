@@ -5,10 +5,10 @@ It is taken that all that would be loaded can be built; what fails changes nothi
 
 from interlock.control.actions import Show, StandBy, Withdraw
 from interlock.control.adjusting import can_adjust
+from interlock.control.generations import KEPT
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.lifecycle import Phase
 from interlock.control.planner import plan
-from interlock.control.records import KEPT
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.description import Effect, PlannedStep
 from interlock.domain.ids import Generation, GenerationKey

@@ -109,8 +109,8 @@ def target_of(model: ModelName, past: Past, version: Version | None) -> tuple[Co
     if not known:
         raise InvalidRequestError(
             f"failed to roll back model '{model}': no other content of version {version} has "
-            f"served; except in mode poll, a load with the parameter 'versions' loads version {version} "
-            "as it is in the repository"
+            "served; except in mode poll, a load with the parameter 'versions' loads version "
+            f"{version} as it is in the repository"
         )
     if all(content.version != version for content in past.now):
         return (known[-1],)

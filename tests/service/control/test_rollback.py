@@ -64,7 +64,7 @@ B1 = content(key(1, 2), "b")
         pytest.param(past_of((A1,), ()), None, (A1,), id="what was unloaded"),
         pytest.param(past_of((A1,), (), (A2,)), None, (A1,), id="what served before a gap"),
         pytest.param(past_of((A1,), (A2,), (), (A2,)), None, (A1,), id="not what serves again"),
-        pytest.param(past_of((A1,), (A2,), (), (A2,), ()), None, (A2,), id="what was unloaded"),
+        pytest.param(past_of((A1,), (A2,), (), (A2,), ()), None, (A2,), id="what went twice"),
         pytest.param(past_of((A1,), (A1, A2)), None, (A1,), id="what was without an addition"),
         pytest.param(past_of((A2,), (A2, A1), (A3,)), None, (A1, A2), id="all, by version"),
         pytest.param(past_of((A1,), (B1,), (A1,)), None, (B1,), id="there and back"),
@@ -98,9 +98,9 @@ def test_a_version_that_has_no_other_content_is_refused(version: int) -> None:
         target_of(MODEL, past_of((A1,)), Version(version))
 
     assert str(caught.value) == (
-        f"failed to roll back model 'm': no other content of version {version} has served; except in "
-        f"mode poll, a load with the parameter 'versions' loads version {version} as it is in the "
-        "repository"
+        f"failed to roll back model 'm': no other content of version {version} has served; except "
+        f"in mode poll, a load with the parameter 'versions' loads version {version} as it is in "
+        "the repository"
     )
 
 
