@@ -487,6 +487,8 @@ class Manager:
 
     def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
         self._answers.append((trouble.outcome, trouble.answer))
+        if trouble.is_request:
+            return
         unit = self._units.get(trouble.model)
         if unit is None:
             if trouble.is_unknown:

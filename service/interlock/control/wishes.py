@@ -127,7 +127,8 @@ class Trouble:
 
     `error` is for the index, `answer` for whoever asked. `unready` is set where strict
     readiness counts it: the model is there and its configuration is sound, but no version
-    qualifies. `is_request` is set where it is the request's own files that are at fault.
+    qualifies. `is_request` is set where the request's own files or versions are at fault: that
+    says nothing of the model.
     """
 
     model: ModelName
@@ -139,8 +140,8 @@ class Trouble:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the repository has no such model, or was not asked."""
-        return self.is_request or isinstance(self.error, NotFoundError)
+        """Whether the repository has no such model."""
+        return isinstance(self.error, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -437,6 +437,22 @@ def test_a_version_that_is_not_there_fails_the_load_and_does_not_count_as_unread
         assert world.manager.strictly_ready()
 
 
+@pytest.mark.parametrize("parameters", [{"versions": "7"}, {"config": "{}", "file:1/x": b""}])
+def test_what_is_wrong_with_a_request_is_no_reason_in_the_index(
+    parameters: Mapping[str, Parameter],
+) -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        world.repository.models["m"] = MissingVersionError("version 7 is asked for")
+        world.repository.bad_files = InvalidRequestError("no such file")
+
+        with pytest.raises(ServiceError):
+            world.manager.load("m", parameters)
+
+        assert world.index() == [("m", 1, "READY", "")]
+
+
 def test_force_loads_what_has_not_changed() -> None:
     with running(PromptWorld()) as world:
         world.repository.put((1, "a"))
