@@ -48,7 +48,9 @@ def _kept(view: ModelView, candidate: Candidate, polled: Polled) -> PlannedStep 
     for generation in known:
         same = generation.fingerprint == candidate.fingerprint
         if same and generation.state.phase in KEPT:
-            return PlannedStep(generation.state.key, Effect.KEEP, "its content has not changed")
+            is_warm = generation.state.phase is Phase.STANDBY
+            reason = "it stands by and would serve" if is_warm else "its content has not changed"
+            return PlannedStep(generation.state.key, Effect.KEEP, reason)
     for generation in known:
         is_ready = generation.state.phase is Phase.READY
         if is_ready and can_adjust(generation.body, generation.config, candidate, polled):
