@@ -33,8 +33,9 @@ from interlock.control.polling import DiskRepository, Repository
 from interlock.control.preparing import Preparations, Workshop
 from interlock.control.published import Places
 from interlock.control.verifying import VerifyingLoader, staged_already
+from interlock.control.wishes import Polled
 from interlock.control.workers import Workers
-from interlock.domain.ids import GenerationKey
+from interlock.domain.ids import GenerationKey, ModelName
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
@@ -106,7 +107,7 @@ class ControlPlane:
                 inbox=self._inbox,
                 board=self._staging,
             )
-            self.manager.follow(self._watching.ask)
+            self.manager.follow(self._watching)
         self.inspection = self._build_inspection()
 
     def open(self) -> None:
@@ -289,11 +290,16 @@ class ControlPlane:
         return Inspection(
             self.manager,
             read_model=self._disk.read,
-            poll=self.manager.peek,
+            poll=self._peek,
             clock=monotonic,
             digest_of=self._digest_of,
             auto_complete=not repository.disable_auto_complete,
         )
+
+    def _peek(self, model: ModelName) -> Polled:
+        """Return what a load by name would find now. Raise ServiceError."""
+        polled = self.manager.peek(model)
+        return polled if self._watching is None else self._watching.foresee(polled)
 
     def _digest_of(self, key: GenerationKey, fingerprint: str) -> str:
         if self._watching is not None:
@@ -344,6 +350,8 @@ class Watching:
             after_scan=self._rearm,
         )
         self.ask = self._poller.ask
+        self.withdraw = self._poller.withdraw
+        self.foresee = self._poller.foresee
         self._watcher = Watcher(
             settings.roots, self._poller.hint, scan_every_s=settings.poll_s, clock=monotonic
         )

@@ -117,6 +117,13 @@ def load_not_ended(model: ModelName, timeout_ms: int) -> UnavailableError:
     )
 
 
+def load_overtaken(model: ModelName) -> UnavailableError:
+    return UnavailableError(
+        f"the load of model '{model}' was overtaken by another request before its files were "
+        "complete; RepositoryIndex tells what serves"
+    )
+
+
 def unload_failed(model: ModelName, ready: Iterable[Version]) -> InternalError | None:
     """Return the answer to an unload that was overtaken; `None` if it came true all the same."""
     left = ",".join(str(version) for version in ready)

@@ -31,7 +31,8 @@ def wish_of(
     try:
         return LoadWish(poll(), force=force, alone=alone, again=again, follows=follows)
     except MissingVersionError as error:
-        trouble = Trouble(model, error, answers.no_version_qualifies(model, error))
+        answer = answers.no_version_qualifies(model, error)
+        trouble = Trouble(model, error, answer, is_request=True)
     except NoVersionError as error:
         answer = answers.no_version_qualifies(model, error)
         trouble = Trouble(model, error, answer, unready=not has_files)
@@ -41,7 +42,7 @@ def wish_of(
         log.exception("poll failed unexpectedly", model=model)
         unexpected = InternalError(f"{type(error).__name__}: {error}")
         trouble = Trouble(model, unexpected, answers.failed_to_poll(model, unexpected))
-    trouble = replace(trouble, is_request=has_files)
+    trouble = replace(trouble, is_request=trouble.is_request or has_files)
     headline = f"failed to poll model '{model}': {answers.poll_reason(model, trouble.error)}"
     log.error(headline, model=model)
     return trouble

@@ -51,7 +51,7 @@ def _why(states: Sequence[VersionState], around: Surroundings, now: float) -> st
     newest = states[-1]
     if newest.phase is Phase.UNLOADED:
         return around.staging or _why_unloaded(newest, around)
-    reason = f"{newest.phase.value}: {newest.reason}" if newest.reason else newest.phase.value
+    reason = _told(newest)
     if newest.next_try is not None:
         reason = f"{reason}; {_quarantine(newest, newest.next_try, now)}"
     return f"{reason}; its next content is {around.staging}" if around.staging else reason
@@ -70,7 +70,13 @@ def _why_untouched(around: Surroundings) -> str:
 def _why_unloaded(state: VersionState, around: Surroundings) -> str:
     if around.is_on_disk and not around.is_selected and not around.problem:
         return _policy(around)
-    return f"{state.phase.value}: {state.reason}" if state.reason else state.phase.value
+    return _told(state)
+
+
+def _told(state: VersionState) -> str:
+    if state.reason in {"", state.phase.value}:
+        return state.phase.value
+    return f"{state.phase.value}: {state.reason}"
 
 
 def _policy(around: Surroundings) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from interlock.control.holds import Hold
+from interlock.control.holds import Hold, HoldKind
 from interlock.control.lifecycle import Transition
 from interlock.control.planner import Window
 from interlock.control.rollback import Past
@@ -208,7 +208,7 @@ def _objection(view: ModelView) -> str:
     moving_is_fine = _serves(view)
     if view.alone and moving_is_fine:
         return ""
-    if view.unready:
+    if view.unready and not _is_held_unloaded(view):
         return f"has no version: {view.trouble}"
     for version in view.versions:
         if version.readiness is Readiness.UNAVAILABLE:
@@ -225,14 +225,25 @@ def _absence(
     """Return why a model does not serve, in the words of the index."""
     if model in listing.duplicates:
         return DUPLICATE.removeprefix("model ")
-    if texts:
+    if texts and not _is_held_unloaded(view):
         version = max(texts)
         return f"version {version} is not complete: {texts[version]}"
-    if view is not None and view.trouble:
-        return f"cannot be loaded: {view.trouble}"
-    if view is not None and view.versions:
-        return _condition(view.versions[-1])
+    if view is not None and (reason := _lack(view)):
+        return reason
     return "was not loaded" if model in listing.models else "is not in any model repository"
+
+
+def _lack(view: ModelView) -> str:
+    """Return why a model that is known does not serve, "" where nothing says so."""
+    if view.hold is not None and _is_held_unloaded(view):
+        return f"is {view.hold.reason}"
+    if view.trouble:
+        return f"cannot be loaded: {view.trouble}"
+    return _condition(view.versions[-1]) if view.versions else ""
+
+
+def _is_held_unloaded(view: ModelView | None) -> bool:
+    return view is not None and view.hold is not None and view.hold.kind is HoldKind.UNLOAD
 
 
 def _condition(version: VersionView) -> str:

@@ -33,6 +33,7 @@ from interlock.control.adjusting import Stage
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
+from interlock.control.generations import Record
 from interlock.control.holds import Hold, HoldKind, identities
 from interlock.control.inbox import Inbox
 from interlock.control.index import (
@@ -52,7 +53,7 @@ from interlock.control.modes import Mode
 from interlock.control.polling import Repository
 from interlock.control.preparing import Agents, NoAgents
 from interlock.control.reception import Follow, Reception, Settle
-from interlock.control.records import Record, Unit
+from interlock.control.records import Unit
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -78,6 +79,7 @@ from interlock.control.wishes import (
     UnloadAll,
     UnloadWish,
     Wish,
+    pass_on,
 )
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
@@ -194,9 +196,9 @@ class Manager:
         """End the hold on a model; see `Reception.release`."""
         self._reception.release(model)
 
-    def follow(self, ask: Follow) -> None:
+    def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories; before `start`."""
-        self._reception.follow(ask)
+        self._reception.follow(follow)
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again now what failed of a model; see `Reception.retry`."""
@@ -373,13 +375,15 @@ class Manager:
         if self._stopping:
             self._answers.append((wish.outcome, UnavailableError("Server is stopping")))
             return
-        is_known = wish.model in self._units
+        is_known = self._is_known(wish.model)
         unit = self._unit(wish.model)
         yield unit
         if not self._is_heard(unit, wish):
             self._answers.append((wish.outcome, None))
+            unit.trouble = None  # the repository could be asked
             return
         before = unit.stance
+        _let_wait_for(unit, wish)
         self._aspire_to_nothing(unit)
         unit.pending = wish
         match wish:
@@ -396,6 +400,14 @@ class Manager:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 if hold and is_known:
                     self._hold(unit, HoldKind.UNLOAD)
+
+    def _is_known(self, model: ModelName) -> bool:
+        """Whether a model is there, though perhaps nothing of it is complete yet."""
+        return (
+            model in self._units
+            or model in self._staging.latest
+            or model in self._names.known.models
+        )
 
     def _unit(self, model: ModelName) -> Unit:
         unit = self._units.get(model)
@@ -482,6 +494,8 @@ class Manager:
 
     def _take_in_trouble(self, trouble: Trouble) -> Iterator[Unit]:
         self._answers.append((trouble.outcome, trouble.answer))
+        if trouble.is_request:
+            return
         unit = self._units.get(trouble.model)
         if unit is None:
             if trouble.is_unknown:
@@ -712,6 +726,19 @@ class Manager:
                 listener()
             except Exception:
                 log.exception("a listener failed")
+
+
+def _let_wait_for(unit: Unit, wish: Wish) -> None:
+    """Let who waits for what the repository had hear what becomes of what it has now.
+
+    It has moved on; that is no failure of what was asked for before.
+    """
+    before = unit.pending
+    if not isinstance(before, LoadWish) or not isinstance(wish, LoadWish):
+        return
+    if before.follows and wish.follows:
+        unit.pending = None
+        wish.outcome.add_done_callback(partial(pass_on, before.outcome))
 
 
 def _nothing() -> None:

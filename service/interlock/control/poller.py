@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -25,15 +25,22 @@ from interlock.control.contents import Contents, Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.polling import Repository
-from interlock.control.requests import Request, Requests, tell
-from interlock.control.wishes import LoadWish, Trouble, UnloadWish
+from interlock.control.requests import Request, Requests, tell, why_nothing
+from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.digest import CancelledError
 from interlock.repository.scan import FoundModel, Scan
 from interlock.repository.stager import StagedVersion, Stager, Verification, verify
-from interlock.repository.staging import Complete, Leaving, Settling, Staging, Unverified
+from interlock.repository.staging import (
+    Complete,
+    Incomplete,
+    Leaving,
+    Settling,
+    Staging,
+    Unverified,
+)
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
 
@@ -109,6 +116,8 @@ class Poller:
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
+        # Written by that thread, by assignment; read by any.
+        self._staged: Mapping[StagedVersion, Staging] = {}
         # Counted from the end of the first scan, which may have had to wait for a mirror.
         self._first_until: float | None = math.inf
         first_loads.begin(_FIRST_LOOK)
@@ -131,6 +140,32 @@ class Poller:
             self._requests.add(request)
         self.hint()
         return request.outcome
+
+    def withdraw(self, model: ModelName) -> None:
+        """Send away whoever asked for the model and still waits for its files; any thread."""
+        self._requests.withdraw(model)
+
+    def foresee(self, polled: Polled) -> Polled:
+        """Return what a load by name would take of what a poll of the model finds. Any thread.
+
+        Files that were only touched are no new content; what is incomplete would not be loaded.
+        Raise ServiceError where that leaves nothing.
+        """
+        model, staged = polled.model, self._staged
+        found = dict(self._changes.found(model))
+        for version, seen in polled.found.items():
+            known = found.get(version)
+            is_whole = not isinstance(staged.get(StagedVersion(model, version)), Incomplete)
+            if is_whole and (known is None or known.observed != seen.observed):
+                found[version] = seen
+        found = {
+            version: one
+            for version, one in found.items()
+            if not isinstance(staged.get(StagedVersion(model, version)), Leaving)
+        }
+        if not found:
+            raise why_nothing(model, staged)
+        return self._repository.poll_staged(model, found)
 
     def is_closing(self) -> bool:
         """Whether nothing more is asked for. Any thread."""
@@ -168,7 +203,7 @@ class Poller:
         scan = self._scanner.scan()
         self._tell_problems(scan)
         self._take_in()
-        staging = self._stager.look(scan)
+        staging = self._staged = self._stager.look(scan)
         self._contents.see(scan, self._changes.fingerprints)
         now = self._clock()
         if self._first_until == math.inf:
@@ -177,7 +212,7 @@ class Poller:
         orders = self._changes.decide(
             staging,
             duplicates=scan.duplicates,
-            named=named,
+            named=named.keys(),
             versionless=self._stager.versionless,
             is_same=self._contents.is_same,
             body_of=self._contents.body_of,
@@ -187,20 +222,20 @@ class Poller:
         for order in orders:
             if self._is_closing:
                 break
-            self._carry_out(order)
-        self._requests.refuse_rest(named, staging)
+            self._carry_out(order, named.get(order.model, ()))
+        if not self._is_closing:
+            self._requests.refuse_rest(named, staging)
         self._verify(scan, staging)
         self._end_first_look(staging, now)
         return self._due(now)
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: Order, requests: Collection[Request]) -> None:
         model = order.model
         if not isinstance(order, Look):
             log.info("model has gone from the repository", model=model)
             self._hand_over(UnloadWish(model))
             return
         found = order.found
-        requests = self._requests.begun(model)
         wish = wish_of(
             model,
             lambda: self._repository.poll_staged(model, found),
@@ -209,7 +244,6 @@ class Poller:
             force=any(request.force for request in requests),
             follows=True,
         )
-        tell(requests, wish.outcome)
         if isinstance(wish, Trouble):
             if isinstance(wish.error, UnavailableError):
                 self._overtaken.put(model)
@@ -220,7 +254,11 @@ class Poller:
             self._first_loads.begin(model)
             wish.outcome.add_done_callback(lambda outcome: self._first_ended(model, outcome))
         wish.outcome.add_done_callback(lambda outcome: self._ended(model, outcome))
-        self._hand_over(wish)
+        with self._requests.begin(model, requests) as begun:
+            if isinstance(wish, LoadWish) and not begun:
+                wish = replace(wish, again=False, force=False)
+            tell(begun, wish.outcome)
+            self._hand_over(wish)
 
     def _first_ended(self, model: ModelName, outcome: "Future[None]") -> None:
         error = outcome.exception()

@@ -5,10 +5,10 @@ It is taken that all that would be loaded can be built; what fails changes nothi
 
 from interlock.control.actions import Show, StandBy, Withdraw
 from interlock.control.adjusting import can_adjust
+from interlock.control.generations import KEPT
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.lifecycle import Phase
 from interlock.control.planner import plan
-from interlock.control.records import KEPT
 from interlock.control.wishes import Candidate, Polled
 from interlock.domain.description import Effect, PlannedStep
 from interlock.domain.ids import Generation, GenerationKey
@@ -48,7 +48,9 @@ def _kept(view: ModelView, candidate: Candidate, polled: Polled) -> PlannedStep 
     for generation in known:
         same = generation.fingerprint == candidate.fingerprint
         if same and generation.state.phase in KEPT:
-            return PlannedStep(generation.state.key, Effect.KEEP, "its content has not changed")
+            is_warm = generation.state.phase is Phase.STANDBY
+            reason = "it stands by and would serve" if is_warm else "its content has not changed"
+            return PlannedStep(generation.state.key, Effect.KEEP, reason)
     for generation in known:
         is_ready = generation.state.phase is Phase.READY
         if is_ready and can_adjust(generation.body, generation.config, candidate, polled):

@@ -55,10 +55,17 @@ ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish | Tro
 
 
 class Follow(Protocol):
-    """Has whoever follows the repositories look at a model now, and load what is there."""
+    """Whoever follows the repositories, as far as others may want something of him."""
 
-    def __call__(self, model: ModelName, *, force: bool = False) -> "Future[None]":
-        """Return what is told when that has ended; with `force` what serves is loaded anew."""
+    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+        """Look at a model as soon as its files lie still, and load what is there.
+
+        Return what is told when that has ended; with `force` what serves is loaded anew.
+        """
+        ...
+
+    def withdraw(self, model: ModelName) -> None:
+        """Send away whoever has asked for a model and waits for its files."""
         ...
 
 
@@ -101,13 +108,14 @@ class Reception:
             answers.check_followed_load(options)
         name = ModelName(model)
         deadline = self._clock() + options.timeout_ms / 1000 if options.timeout_ms else None
-        if not self._turns.enter(name, self._left_s(deadline)):
-            raise answers.load_not_begun(name, options.timeout_ms)
         if self._follow is not None:
-            outcome, has_begun = self._look_again(name, self._follow, force=options.force), True
-        else:
+            # Nobody has to wait for the turn of a load that waits for its files.
+            outcome, has_begun = self._follow.ask(name, force=options.force), True
+        elif self._turns.enter(name, self._left_s(deadline)):
             wish = self._wish_for(name, options)
             outcome, has_begun = self._ask(wish), isinstance(wish, LoadWish)
+        else:
+            raise answers.load_not_begun(name, options.timeout_ms)
         if has_begun and not options.wait:
             return
         try:
@@ -124,7 +132,7 @@ class Reception:
         options = read_unload_parameters(parameters)
         self._mode.check_control()
         name = ModelName(model)
-        self._turns.enter(name)
+        self._overtake(name)
         self._overrides.forget(name)
         wish = UnloadWish(name, hold=self._mode.wants_all)
         self._ask(wish).result()
@@ -138,7 +146,7 @@ class Reception:
         """
         check_model_name(model)
         name = ModelName(model)
-        self._turns.enter(name)
+        self._overtake(name)
         try:
             target, was_warm = self._way_back(name, version)
         except BaseException:
@@ -160,12 +168,11 @@ class Reception:
         self._turns.enter(name)
         self._ask(ReleaseWish(name)).result()
         if self._follow is not None:
-            self._turns.enter(name)
-            self._look_again(name, self._follow).result()
+            self._follow.ask(name).result()
 
-    def follow(self, ask: Follow) -> None:
+    def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories."""
-        self._follow = ask
+        self._follow = follow
 
     def retry(self, model: str, version: int | None) -> None:
         """Try again now what failed of a model, or of this version; return when it serves.
@@ -229,16 +236,11 @@ class Reception:
         if outcome.exception() is None:
             self._overrides.keep(polled, look)
 
-    def _look_again(
-        self, model: ModelName, follow: Follow, *, force: bool = False
-    ) -> "Future[None]":
-        """Have whoever follows the repository look, and load what is there; ends the turn."""
-        view = self._view(model)
-        if view is not None and view.hold is not None:
-            self._hand_over(ReleaseWish(model))
-        outcome = follow(model, force=force)
-        outcome.add_done_callback(lambda _: self._turns.leave(model))
-        return outcome
+    def _overtake(self, model: ModelName) -> None:
+        """Wait for the turn, though not for loads that wait for their files: those end."""
+        self._turns.enter(model)
+        if self._follow is not None:
+            self._follow.withdraw(model)
 
     def _way_back(self, model: ModelName, version: int | None) -> tuple[tuple[Content, ...], bool]:
         """Return what to go back to, and whether all of it is loaded. Raise as `roll_back`."""

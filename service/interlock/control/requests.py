@@ -1,16 +1,18 @@
 """Loads by name in poll mode: what somebody asked to be looked at now, until it is told.
 
-Any thread asks; all the rest is the poller's own thread's. A request waits until the
-versions of its model have come to rest.
+Any thread asks, or withdraws what was asked for; all the rest is the poller's own thread's.
+A request waits until the versions of its model have come to rest.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from functools import partial
 
 from interlock.control import answers
+from interlock.control.wishes import pass_on
 from interlock.domain.errors import NotFoundError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.stager import StagedVersion
@@ -27,75 +29,87 @@ class Request:
 
 
 class Requests:
-    """The loads by name that have not been told how they ended."""
+    """The loads by name that have not begun."""
 
     def __init__(self) -> None:
-        self._arrived: SimpleQueue[Request] = SimpleQueue()
-        # The poller's own thread's.
+        # Guards the one below, and is held while a load begins.
+        self._lock = threading.Lock()
         self._waiting: dict[ModelName, list[Request]] = {}
 
     def add(self, request: Request) -> None:
-        self._arrived.put(request)
+        """Take in a request. Any thread."""
+        with self._lock:
+            self._waiting.setdefault(request.model, []).append(request)
 
-    def at_rest(self, staging: Mapping[StagedVersion, Staging]) -> set[ModelName]:
-        """Return the models that have been asked for and are not on their way to be complete."""
-        self._take_in()
+    def withdraw(self, model: ModelName) -> None:
+        """Send away who waits for a model: somebody wants something else of it. Any thread."""
+        self._answer(model, answers.load_overtaken(model))
+
+    def at_rest(self, staging: Mapping[StagedVersion, Staging]) -> dict[ModelName, list[Request]]:
+        """Return what has been asked for of models that are not on their way to be complete."""
         moving = {key.model for key, one in staging.items() if isinstance(one, _MOVING)}
-        return self._waiting.keys() - moving
+        with self._lock:
+            return {
+                model: list(requests)
+                for model, requests in self._waiting.items()
+                if model not in moving
+            }
 
-    def begun(self, model: ModelName) -> Sequence[Request]:
-        """Return the requests for a model, each once: its load begins."""
-        return self._waiting.pop(model, [])
+    @contextmanager
+    def begin(self, model: ModelName, requests: Collection[Request]) -> Iterator[list[Request]]:
+        """Yield which of these have not been withdrawn, and cannot be any more: they begin.
 
-    def refuse_rest(self, models: set[ModelName], staging: Mapping[StagedVersion, Staging]) -> None:
-        """Answer for these models, of which there is nothing that could be loaded."""
-        for model in models & self._waiting.keys():
-            error = _why_nothing(model, staging)
-            for request in self.begun(model):
+        For as long as it takes to hand their load over: what comes after it, overtakes it.
+        """
+        with self._lock:
+            waiting = self._waiting.pop(model, [])
+            if later := [one for one in waiting if one not in requests]:
+                self._waiting[model] = later
+            yield [one for one in waiting if one in requests]
+
+    def refuse_rest(
+        self,
+        asked: Mapping[ModelName, Collection[Request]],
+        staging: Mapping[StagedVersion, Staging],
+    ) -> None:
+        """Answer those of these that wait still: there is nothing that could be loaded."""
+        for model, requests in asked.items():
+            with self.begin(model, requests) as left:
+                pass
+            for request in left:
+                error = answers.failed_to_poll(model, why_nothing(model, staging))
                 request.outcome.set_exception(error)
 
     def send_away(self, error: ServiceError) -> None:
         """Answer everybody, at the end."""
-        self._take_in()
-        for model in tuple(self._waiting):
-            for request in self.begun(model):
-                request.outcome.set_exception(error)
+        with self._lock:
+            models = tuple(self._waiting)
+        for model in models:
+            self._answer(model, error)
 
-    def _take_in(self) -> None:
-        for request in self._taken():
-            self._waiting.setdefault(request.model, []).append(request)
-
-    def _taken(self) -> Iterator[Request]:
-        with suppress(Empty):
-            while True:
-                yield self._arrived.get_nowait()
+    def _answer(self, model: ModelName, error: ServiceError) -> None:
+        with self._lock:
+            requests = self._waiting.pop(model, [])
+        for request in requests:
+            request.outcome.set_exception(error)
 
 
 _MOVING = (Settling, Unverified, Leaving)
 
 
-def _why_nothing(model: ModelName, staging: Mapping[StagedVersion, Staging]) -> ServiceError:
+def why_nothing(model: ModelName, staging: Mapping[StagedVersion, Staging]) -> ServiceError:
+    """Return why there is nothing of a model that could be loaded."""
     lacking = [
         f"version {key.version} is incomplete: {one.progress}"
         for key, one in sorted(staging.items(), key=lambda item: item[0].version)
         if key.model == model and isinstance(one, Incomplete)
     ]
     if lacking:
-        return answers.failed_to_poll(model, UnavailableError("; ".join(lacking)))
-    nothing = NotFoundError("model not found in any model repository, or it has no version")
-    return answers.failed_to_poll(model, nothing)
+        return UnavailableError("; ".join(lacking))
+    return NotFoundError("model not found in any model repository, or it has no version")
 
 
 def tell(requests: Sequence[Request], outcome: "Future[None]") -> None:
     """Tell the requests how their load ended, once it has."""
-
-    def pass_on(ended: "Future[None]") -> None:
-        error = ended.exception()
-        for request in requests:
-            if error is None:
-                request.outcome.set_result(None)
-            else:
-                request.outcome.set_exception(error)
-
-    if requests:
-        outcome.add_done_callback(pass_on)
+    for request in requests:
+        outcome.add_done_callback(partial(pass_on, request.outcome))

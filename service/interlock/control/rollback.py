@@ -4,7 +4,7 @@ What served before the last change of the model, or, where a version is named, t
 as it served last. Only what this process has served counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,12 +44,13 @@ class Content:
 class Past:
     """What of one model has served.
 
-    `now` is what serves, `former` what did before the last change; `contents` are the last
-    ones of each version, oldest first.
+    `now` is what serves, `formers` what did at the last changes, each once, the newest last:
+    what serves now may be one of them, and there is one other. `contents` are the last ones of
+    each version, oldest first.
     """
 
     now: tuple[Content, ...] = ()
-    former: tuple[Content, ...] = ()
+    formers: tuple[tuple[Content, ...], ...] = ()
     contents: Mapping[Version, tuple[Content, ...]] = field(default_factory=dict)
 
     def shown(self, content: Content) -> "Past":
@@ -60,7 +61,7 @@ class Past:
         kept = (*others, content)[-_KEPT_CONTENTS:]
         rest = [(number, of) for number, of in self.contents.items() if number != content.version]
         contents = dict([*rest, (content.version, kept)][-_KEPT_VERSIONS:])
-        return Past((*self.now, content), self.former, contents)
+        return Past((*self.now, content), self.formers, contents)
 
     def became(self, content: Content) -> "Past":
         """Return the past after what serves was changed in place: no change to go back from."""
@@ -69,16 +70,26 @@ class Past:
             return tuple(content if one.key == content.key else one for one in known)
 
         contents = {number: changed(of) for number, of in self.contents.items()}
-        return Past(changed(self.now), self.former, contents)
+        return Past(changed(self.now), self.formers, contents)
 
     def gone(self, key: GenerationKey) -> "Past":
         """Return the past after one content ceased to serve."""
         now = tuple(one for one in self.now if one.key != key)
-        return Past(now, self.former, self.contents)
+        return Past(now, self.formers, self.contents)
 
     def at_a_change(self) -> "Past":
         """Return the past when a change begins: what serves now is what one goes back to."""
-        return Past(self.now, self.now or self.former, self.contents)
+        if not self.now:
+            return self
+        # What was unloaded and loaded again is one, not two.
+        others = [one for one in self.formers if _identity(one) != _identity(self.now)]
+        return Past(self.now, (*others[-1:], self.now), self.contents)
+
+    @property
+    def former(self) -> tuple[Content, ...]:
+        """What served last that is not what serves now."""
+        now = _identity(self.now)
+        return next((one for one in reversed(self.formers) if _identity(one) != now), ())
 
 
 def target_of(model: ModelName, past: Past, version: Version | None) -> tuple[Content, ...]:
@@ -98,13 +109,17 @@ def target_of(model: ModelName, past: Past, version: Version | None) -> tuple[Co
     if not known:
         raise InvalidRequestError(
             f"failed to roll back model '{model}': no other content of version {version} has "
-            f"served; a load with the parameter 'versions' loads version {version} as it is in "
-            "the repository"
+            "served; except in mode poll, a load with the parameter 'versions' loads version "
+            f"{version} as it is in the repository"
         )
     if all(content.version != version for content in past.now):
         return (known[-1],)
     rest = (content for content in past.now if content.version != version)
     return _by_version((*rest, known[-1]))
+
+
+def _identity(contents: Iterable[Content]) -> AbstractSet[tuple[Version, str]]:
+    return {(content.version, content.fingerprint) for content in contents}
 
 
 def _by_version(contents: Iterable[Content]) -> tuple[Content, ...]:

@@ -131,7 +131,8 @@ class Trouble:
 
     `error` is for the index, `answer` for whoever asked. `unready` is set where strict
     readiness counts it: the model is there and its configuration is sound, but no version
-    qualifies. `is_request` is set where it is the request's own files that are at fault.
+    qualifies. `is_request` is set where the request's own files or versions are at fault: that
+    says nothing of the model.
     """
 
     model: ModelName
@@ -143,8 +144,8 @@ class Trouble:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the repository has no such model, or was not asked."""
-        return self.is_request or isinstance(self.error, NotFoundError)
+        """Whether the repository has no such model."""
+        return isinstance(self.error, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +167,15 @@ class End:
     """The reconciler's own loop shall end."""
 
     outcome: "Future[None]" = field(default_factory=Future)
+
+
+def pass_on(to: "Future[None]", ended: "Future[None]") -> None:
+    """Tell one who waits what another has heard."""
+    error = ended.exception()
+    if error is None:
+        to.set_result(None)
+    else:
+        to.set_exception(error)
 
 
 Wish = (

@@ -8,7 +8,7 @@ from interlock.control.answers import LoadMovedError
 from interlock.control.load_watch import OverTimeError
 from interlock.control.quarantine import FIRST_DELAY_S, MAX_DELAY_S
 from interlock.control.verifying import FilesMovedError
-from interlock.control.wishes import End, Trouble
+from interlock.control.wishes import End, LoadWish, Trouble
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -62,6 +62,38 @@ def test_what_failed_is_tried_again_with_other_content(world: World) -> None:
     world.loads(key(1, 2))
 
     assert world.index() == [(MODEL, 1, "READY", "")]
+
+
+def test_who_waits_hears_how_what_the_repository_has_by_then_ends(world: World) -> None:
+    first, second = (
+        LoadWish(polled(*found), alone=True, follows=True)
+        for found in ([(1, "a")], [(1, "a"), (2, "a")])
+    )
+    world.inbox.put(first)
+    world.manager.step()
+    world.inbox.put(second)
+    world.manager.step()
+    world.loads(key(1))
+    assert not first.outcome.done()
+
+    world.loads(key(2))
+
+    assert first.outcome.result(0) is None
+    assert second.outcome.result(0) is None
+
+
+def test_who_waits_hears_that_what_the_repository_has_by_then_failed(world: World) -> None:
+    first, second = (
+        LoadWish(polled((1, content)), alone=True, follows=True) for content in ("a", "b")
+    )
+    world.inbox.put(first)
+    world.manager.step()
+    world.inbox.put(second)
+    world.manager.step()
+    world.fails(key(1, 2))
+
+    with pytest.raises(InvalidRequestError, match="version 1 is at UNAVAILABLE state"):
+        first.outcome.result(0)
 
 
 def test_what_was_overtaken_by_its_files_is_tried_again(world: World) -> None:

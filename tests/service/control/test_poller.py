@@ -2,7 +2,8 @@
 
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -16,10 +17,11 @@ from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.poller import ModelWish, Pace, Poller, at_low_priority
 from interlock.control.polling import NoVersionError
-from interlock.control.wishes import LoadWish, Trouble, UnloadWish
+from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
 from interlock.domain.errors import InternalError, InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.digest import digest_files
+from interlock.repository.fingerprint import fingerprint
 from interlock.repository.layout import MANIFEST_FILE
 from interlock.repository.listing import FILE, list_model
 from interlock.repository.manifest import manifest_of, write
@@ -27,7 +29,7 @@ from interlock.repository.scan import Scan, Scanner
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules, Writing
 from interlock.runtime.threads import spawn
-from tests.support.control import MODEL, FakeRepository, HandClock
+from tests.support.control import MODEL, FakeRepository, HandClock, polled
 
 SETTLE_S: Final = 2.0
 INTERVAL_S: Final = 15.0
@@ -175,6 +177,67 @@ def test_a_touch_is_no_new_content(world: Ticking) -> None:
     (before,), (after,) = wish.polled.candidates, touched.polled.candidates
     assert after.fingerprint == before.fingerprint
     assert after.observed != before.observed
+
+
+def found_by_a_poll(world: Ticking, *numbers: int) -> Polled:
+    """What a poll that looks at the files alone would find."""
+    prints = fingerprint(world.root / MODEL)
+    seen = (Candidate(Version(one), prints.of(one), prints.of(one)) for one in numbers)
+    return replace(polled(), candidates=tuple(seen))
+
+
+def test_foresees_that_a_touch_is_no_new_content(world: Ticking) -> None:
+    file = world.write("1/model")
+    wish = world.load()
+    wish.outcome.set_result(None)
+    world.tick()
+    world.work()
+    file.touch()
+    world.tick(after=1)
+    world.tick(after=SETTLE_S)
+    world.work()
+    world.load()
+
+    (before,), (seen,) = wish.polled.candidates, found_by_a_poll(world, 1).candidates
+    (foreseen,) = world.poller.foresee(found_by_a_poll(world, 1)).candidates
+
+    assert before.fingerprint != seen.fingerprint
+    assert foreseen == replace(before, observed=seen.observed)
+
+
+def test_foresees_new_content_that_no_scan_has_met_yet(world: Ticking) -> None:
+    world.write("1/model")
+    world.serve()
+    world.write("2/model")
+
+    seen = world.poller.foresee(found_by_a_poll(world, 1, 2)).candidates
+
+    assert [one.version for one in seen] == [1, 2]
+
+
+def test_foresees_that_what_is_incomplete_is_not_loaded(world: Ticking) -> None:
+    world.write("1/model")
+    world.write_manifest()
+    world.tick()
+    world.work()
+    world.load()
+    world.write("2/model")
+    world.tick(after=1)
+
+    assert world.staging == {2: "staging: not in manifest.json"}
+    seen = world.poller.foresee(found_by_a_poll(world, 1, 2)).candidates
+    assert [one.version for one in seen] == [1]
+
+
+def test_says_what_is_lacking_where_nothing_would_be_loaded(world: Ticking) -> None:
+    world.write("1/model")
+    world.write_manifest()
+    world.write("1/more")
+    (world.root / MODEL / "1" / "model").unlink()
+    world.tick()
+
+    with pytest.raises(UnavailableError, match="version 1 is incomplete: "):
+        world.poller.foresee(found_by_a_poll(world, 1))
 
 
 def test_other_content_is_a_change_whatever_its_clock_says(world: Ticking) -> None:
@@ -351,6 +414,25 @@ def test_a_model_that_could_not_be_read_is_asked_for_again_later(world: Ticking)
     world.clock.now += 2.0
 
     assert versions(world.load()) == [1]
+
+
+def test_a_load_by_name_that_is_withdrawn_while_it_is_polled_ends_no_hold(world: Ticking) -> None:
+    world.write("1/model")
+    world.serve()
+    asked = world.poller.ask(ModelName(MODEL))
+    poll = world.repository.poll_staged
+
+    def withdrawn(model: ModelName, found: Mapping[int, Candidate]) -> Polled:
+        world.poller.withdraw(model)
+        return poll(model, found)
+
+    world.repository.poll_staged = withdrawn  # type: ignore[method-assign]
+
+    wish = world.load()
+
+    assert not wish.again
+    assert isinstance(asked.exception(0), UnavailableError)
+    wish.outcome.set_result(None)
 
 
 def test_the_first_look_ends_when_all_lies_still(world: Ticking) -> None:

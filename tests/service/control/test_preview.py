@@ -79,6 +79,6 @@ def test_what_stands_by_would_be_kept_and_shown() -> None:
     world.serve((1, "b"))
 
     assert previewed(world, (1, "a")) == [
-        (1, 1, Effect.KEEP, "its content has not changed"),
+        (1, 1, Effect.KEEP, "it stands by and would serve"),
         (1, 2, Effect.STAND_BY, "replaced"),
     ]

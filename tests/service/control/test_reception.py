@@ -1,5 +1,6 @@
 """What callers are told before and after a wish."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -436,6 +437,22 @@ def test_a_version_that_is_not_there_fails_the_load_and_does_not_count_as_unread
         assert world.manager.strictly_ready()
 
 
+@pytest.mark.parametrize("parameters", [{"versions": "7"}, {"config": "{}", "file:1/x": b""}])
+def test_what_is_wrong_with_a_request_is_no_reason_in_the_index(
+    parameters: Mapping[str, Parameter],
+) -> None:
+    with running(PromptWorld()) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        world.repository.models["m"] = MissingVersionError("version 7 is asked for")
+        world.repository.bad_files = InvalidRequestError("no such file")
+
+        with pytest.raises(ServiceError):
+            world.manager.load("m", parameters)
+
+        assert world.index() == [("m", 1, "READY", "")]
+
+
 def test_force_loads_what_has_not_changed() -> None:
     with running(PromptWorld()) as world:
         world.repository.put((1, "a"))
@@ -702,9 +719,13 @@ class Following(PromptWorld):
     def __init__(self) -> None:
         super().__init__(PollMode(allow_control=True))
         self.asked: list[tuple[str, bool]] = []
-        self.manager.follow(self.look)
+        self.withdrawn: list[str] = []
+        self.manager.follow(self)
 
-    def look(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def withdraw(self, model: ModelName) -> None:
+        self.withdrawn.append(model)
+
+    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
         self.asked.append((model, force))
         found = self.repository.models.get(model)
         if not isinstance(found, Polled):
@@ -769,6 +790,57 @@ def test_in_poll_mode_an_unload_holds_until_it_is_ended_by_name(end: str) -> Non
         world.manager.load("m", {}) if end == "load" else world.manager.release("m")
         assert world.shown == {key(1, 2)}
         assert world.index() == [("m", 1, "READY", "")]
+
+
+@pytest.mark.parametrize("verb", ["unload", "roll back"])
+def test_in_poll_mode_nobody_waits_for_a_load_that_waits_for_its_files(verb: str) -> None:
+    world = Waiting()
+    with running(world):
+        for content in "ab":
+            world.wish_now((1, content))
+        loading = spawn("load under test", world.load_and_note)
+        assert world.begun.wait(30)
+
+        if verb == "unload":
+            world.manager.unload("m", {})
+        else:
+            world.manager.roll_back("m", None)
+
+        loading.join(30)
+        assert world.told == ["withdrawn"]
+        assert world.shown == (set() if verb == "unload" else {key(1, 3)})
+
+
+class Waiting(PromptWorld):
+    """A world in poll mode in which files arrive for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(PollMode(allow_control=True))
+        self.begun = threading.Event()
+        self.told: list[str] = []
+        self.waiting: list[Future[None]] = []
+        self.manager.follow(self)
+
+    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+        outcome: Future[None] = Future()
+        self.waiting.append(outcome)
+        self.begun.set()
+        return outcome
+
+    def withdraw(self, model: ModelName) -> None:
+        for outcome in self.waiting:
+            outcome.set_exception(UnavailableError("withdrawn"))
+
+    def load_and_note(self) -> None:
+        try:
+            self.manager.load("m", {})
+        except UnavailableError as error:
+            self.told.append(error.reason.removeprefix("Unavailable: "))
+
+    def wish_now(self, *candidates: tuple[int, str]) -> None:
+        wish = LoadWish(polled(*candidates), alone=True, follows=True)
+        self.inbox.put(wish)
+        wish.outcome.result(30)
 
 
 def test_in_mode_none_a_load_loads_and_an_unload_holds_where_that_is_allowed() -> None:

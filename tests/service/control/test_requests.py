@@ -21,25 +21,27 @@ def added(requests: Requests, model: ModelName = M, *, force: bool = False) -> "
 def test_a_model_at_rest_is_asked_for_and_told_once() -> None:
     requests = Requests()
     first, second = added(requests), added(requests, force=True)
-    assert requests.at_rest({V1: Complete("a")}) == {"m"}
+    asked = requests.at_rest({V1: Complete("a")})
+    assert asked.keys() == {"m"}
 
-    begun = requests.begun(M)
     load: Future[None] = Future()
-    tell(begun, load)
+    with requests.begin(M, asked[M]) as begun:
+        tell(begun, load)
     load.set_result(None)
 
     assert [request.force for request in begun] == [False, True]
     assert (first.result(0), second.result(0)) == (None, None)
-    assert requests.begun(M) == []
-    assert requests.at_rest({}) == set()
+    with requests.begin(M, asked[M]) as again:
+        assert again == []
+    assert requests.at_rest({}) == {}
 
 
 def test_a_load_that_fails_is_told_to_everybody() -> None:
     requests = Requests()
     outcomes = [added(requests), added(requests)]
-    requests.at_rest({})
     load: Future[None] = Future()
-    tell(requests.begun(M), load)
+    with requests.begin(M, requests.at_rest({})[M]) as begun:
+        tell(begun, load)
 
     load.set_exception(InternalError("broken"))
 
@@ -51,9 +53,28 @@ def test_a_model_on_its_way_is_waited_for() -> None:
     outcome = added(requests)
     moving: list[Staging] = [Settling(5.0), Leaving(5.0)]
     for one in moving:
-        assert requests.at_rest({V1: Complete("a"), V2: one}) == set()
-    assert requests.at_rest({StagedVersion("n", 1): Settling(5.0)}) == {"m"}
+        assert requests.at_rest({V1: Complete("a"), V2: one}) == {}
+    assert requests.at_rest({StagedVersion("n", 1): Settling(5.0)}).keys() == {"m"}
     assert not outcome.done()
+
+
+def test_what_is_withdrawn_does_not_begin_and_what_comes_later_does() -> None:
+    requests = Requests()
+    earlier, other = added(requests), added(requests, N)
+    asked = requests.at_rest({})
+
+    requests.withdraw(M)
+    later = added(requests)
+
+    with requests.begin(M, asked[M]) as begun:
+        assert begun == []
+    requests.refuse_rest({M: asked[M]}, {})
+    assert str(earlier.exception(0)) == (
+        "the load of model 'm' was overtaken by another request before its files were complete; "
+        "RepositoryIndex tells what serves"
+    )
+    assert not later.done()
+    assert not other.done()
 
 
 def refusal(staging: dict[StagedVersion, Staging]) -> str:

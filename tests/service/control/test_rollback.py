@@ -63,6 +63,8 @@ B1 = content(key(1, 2), "b")
         pytest.param(past_of((A1, A2), (B1, A2)), 1, (A1, A2), id="a version beside others"),
         pytest.param(past_of((A1,), ()), None, (A1,), id="what was unloaded"),
         pytest.param(past_of((A1,), (), (A2,)), None, (A1,), id="what served before a gap"),
+        pytest.param(past_of((A1,), (A2,), (), (A2,)), None, (A1,), id="not what serves again"),
+        pytest.param(past_of((A1,), (A2,), (), (A2,), ()), None, (A2,), id="what went twice"),
         pytest.param(past_of((A1,), (A1, A2)), None, (A1,), id="what was without an addition"),
         pytest.param(past_of((A2,), (A2, A1), (A3,)), None, (A1, A2), id="all, by version"),
         pytest.param(past_of((A1,), (B1,), (A1,)), None, (B1,), id="there and back"),
@@ -73,9 +75,17 @@ def test_a_rollback_goes_to(past: Past, version: int | None, expected: tuple[Con
     assert target_of(MODEL, past, None if version is None else Version(version)) == expected
 
 
-def test_there_is_nothing_before_the_first() -> None:
+@pytest.mark.parametrize(
+    "past",
+    [
+        pytest.param(past_of((A1,)), id="the first"),
+        pytest.param(past_of((A1,), (), (A1,)), id="the first, twice"),
+        pytest.param(past_of((A1,), (content(key(1, 2)),)), id="the first, loaded anew"),
+    ],
+)
+def test_there_is_nothing_before_the_first(past: Past) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        target_of(MODEL, past_of((A1,)), None)
+        target_of(MODEL, past, None)
 
     assert str(caught.value) == (
         "failed to roll back model 'm': nothing served before what serves now"
@@ -88,8 +98,9 @@ def test_a_version_that_has_no_other_content_is_refused(version: int) -> None:
         target_of(MODEL, past_of((A1,)), Version(version))
 
     assert str(caught.value) == (
-        f"failed to roll back model 'm': no other content of version {version} has served; a load "
-        f"with the parameter 'versions' loads version {version} as it is in the repository"
+        f"failed to roll back model 'm': no other content of version {version} has served; except "
+        f"in mode poll, a load with the parameter 'versions' loads version {version} as it is in "
+        "the repository"
     )
 
 
