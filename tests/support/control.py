@@ -13,6 +13,7 @@ from interlock.control.lifecycle import Event
 from interlock.control.manager import Manager, Message
 from interlock.control.modes import ExplicitMode, Mode
 from interlock.control.polling import PLAIN, Look
+from interlock.control.preparing import Agents
 from interlock.control.reports import (
     Drained,
     LoadDropped,
@@ -239,6 +240,7 @@ class World:
         repository: FakeRepository | None = None,
         *,
         window_s: float = 0.0,
+        agents: Agents | None = None,
     ) -> None:
         self.repository = repository or FakeRepository()
         self.table = ServingTable()
@@ -256,6 +258,7 @@ class World:
             rollback_window_s=window_s,
             names=self.repository,
             staging=self.staging,
+            agents=agents,
         )
 
     @property

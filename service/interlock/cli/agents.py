@@ -9,7 +9,11 @@ from typing import Final
 
 from interlock.cli.output import one_line, table, write, write_json
 from interlock_agents.api import AgentError, Parameter
-from interlock_agents.catalog import AgentCatalog, KnownAgent
+from interlock_agents.catalog import AgentCatalog, KnownAgent, Offer, default_offers
+from interlock_agents.core_dumps import CoreDumps
+from interlock_agents.decrypt import DecryptAgent, Decryption
+from interlock_agents.encryption.key_sources import ring_of
+from interlock_agents.locked_memory import LockedMemory
 
 FINE: Final = 0
 PROBLEMS: Final = 1
@@ -51,7 +55,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock agents` and return the exit code."""
-    catalog = AgentCatalog(directory=args.repoagent_directory)
+    decrypt = Offer(DecryptAgent, _no_keys().agent)
+    catalog = AgentCatalog(
+        {**default_offers(), "decrypt": decrypt}, directory=args.repoagent_directory
+    )
     agents = [_known(catalog.find(name)) for name in catalog.names()]
     if args.format == "json":
         write_json([_as_json(agent) for agent in agents])
@@ -63,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
         if agent.error:
             sys.stderr.write(f"interlock agents: {one_line(agent.error)}\n")
     return PROBLEMS if any(agent.error for agent in agents) else FINE
+
+
+def _no_keys() -> Decryption:
+    """Return what `decrypt` agents would share; none is asked to do anything here."""
+    return Decryption(ring_of(None, ()), CoreDumps(), lambda _: None, LockedMemory())
 
 
 def _known(agent: KnownAgent) -> _Agent:

@@ -311,11 +311,13 @@ class Preparations:
 
     def _hand_over(self, load: _Load, jobs: Iterable[LoadJob]) -> None:
         with self._changed:
-            for job in jobs:
-                if load.is_wanted(job.key.version):
-                    load.begin_to_load(job)
-                    self._report(Progress(job.key, Event.LOAD))
-                    self._loads.load(job)
+            wanted = [job for job in jobs if load.is_wanted(job.key.version)]
+            for job in wanted:
+                load.begin_to_load(job)
+        for job in wanted:
+            # One that is given up at this moment is loaded, and thrown away.
+            self._report(Progress(job.key, Event.LOAD))
+            self._loads.load(job)
 
     def _fail(self, load: _Load, error: ServiceError) -> None:
         # Its frames lead to what agents had in their hands.

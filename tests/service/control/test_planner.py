@@ -139,6 +139,11 @@ def test_a_withdrawal_says_why(aspired: set[GenerationKey], reason: str) -> None
     assert Withdraw(V1, reason) in actions
 
 
+def test_what_agents_still_look_at_is_given_up_when_nobody_asks_for_it() -> None:
+    assert plan(set(), {V1: Phase.PREPARING}) == (Drop(V1, "no longer asked for"),)
+    assert plan({V1}, {V1: Phase.PREPARING}) == ()
+
+
 keys = st.builds(key, st.integers(1, 3), st.integers(1, 3))
 situations = st.tuples(st.dictionaries(keys, st.sampled_from(Phase)), st.sets(keys)).map(
     lambda drawn: (drawn[0] | dict.fromkeys(drawn[1] - drawn[0].keys(), Phase.NEW), drawn[1])

@@ -1,6 +1,7 @@
 """What a poll of a model finds."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.polling import DiskRepository, Look, MissingVersionError, NoVersionError
+from interlock.control.wishes import Candidate
+from interlock.domain.config import ModelConfig, VersionPolicy, VersionPolicyKind
+from interlock.domain.config_agents import AgentConfig, Preparation
 from interlock.domain.errors import (
     InvalidRequestError,
     NotFoundError,
     ServiceError,
     UnavailableError,
 )
-from interlock.domain.ids import ModelName
+from interlock.domain.ids import ModelName, Version
 from interlock.repository import fingerprint as real
 from interlock.repository.scratch import Scratch
 from tests.support.wire import eventually
@@ -360,3 +364,70 @@ def test_a_custom_configuration_that_is_broken_is_not_passed_over(tmp_path: Path
 
     with pytest.raises(ServiceError, match=r"configs/custom\.pbtxt"):
         DiskRepository([tmp_path], config_name="custom").poll(M)
+
+
+CHECKSUM = 'model_repository_agents { agents [ { name: "checksum" } ] }'
+OWN = AgentConfig("checksum")
+
+
+def test_where_there_are_agents_only_they_and_the_policy_are_read(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, config=f"{CHECKSUM} max_batch_size: -7 version_policy {{ all {{}} }}")
+
+    polled = DiskRepository([tmp_path]).poll(M)
+
+    assert polled.preparation == Preparation((OWN,))
+    assert polled.config == ModelConfig(M, version_policy=VersionPolicy(VersionPolicyKind.ALL))
+    assert [candidate.version for candidate in polled.candidates] == [1, 2]
+
+
+def test_nothing_of_a_model_with_agents_is_changed_in_place(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, config=CONFIG)
+    without = DiskRepository([tmp_path]).poll(M)
+    assert without.preparation is None
+    assert all(one.body for one in without.found.values())
+
+    write(tmp_path, 1, 2, config=CONFIG + CHECKSUM)
+    polled = DiskRepository([tmp_path]).poll(M)
+    assert not any(one.body for one in polled.found.values())
+    assert all(one.observed for one in polled.found.values())
+
+
+def test_what_was_staged_has_its_agents_too(tmp_path: Path) -> None:
+    write(tmp_path, 1, config=CONFIG + CHECKSUM)
+
+    polled = DiskRepository([tmp_path]).poll_staged(M, {1: Candidate(Version(1), "a", "b", "c")})
+
+    assert polled.preparation == Preparation((OWN,))
+    assert polled.candidates == (Candidate(Version(1), "a", "b"),)
+
+
+def test_an_override_drops_no_agent_and_adds_its_own(tmp_path: Path) -> None:
+    write(tmp_path, 1, config=CHECKSUM)
+    agents = [{"name": "decrypt"}, {"name": "checksum"}]
+    override = json.dumps({"backend": "identity", "modelRepositoryAgents": {"agents": agents}})
+
+    polled = DiskRepository([tmp_path]).poll(M, Look(config=override))
+
+    assert polled.preparation == Preparation((OWN, AgentConfig("decrypt")), override)
+    plain = json.dumps({"backend": "identity"})
+    polled = DiskRepository([tmp_path]).poll(M, Look(config=plain))
+    assert polled.preparation == Preparation((OWN,), plain)
+
+
+def test_files_of_a_request_have_the_agents_of_its_configuration(tmp_path: Path) -> None:
+    repository = DiskRepository([tmp_path], scratch=Scratch(tmp_path))
+    override = '{"backend": "identity", "model_repository_agents": {"agents": [{"name": "a"}]}}'
+    files = {"1/weights": b"x", "config.pbtxt": CHECKSUM.encode()}
+
+    polled = repository.poll(M, Look(config=override, files=files))
+
+    assert polled.preparation == Preparation((AgentConfig("a"),), override)
+    repository.scratch.close()
+
+
+def test_a_file_that_may_name_agents_and_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Even where a configuration comes that would take its place."""
+    write(tmp_path, 1, config=CHECKSUM + "max_batch_size: what")
+
+    with pytest.raises(InvalidRequestError, match="max_batch_size"):
+        DiskRepository([tmp_path]).poll(M, Look(config='{"backend": "identity"}'))

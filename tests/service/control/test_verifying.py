@@ -9,7 +9,7 @@ from interlock.control.verifying import FilesMovedError, VerifyingLoader, staged
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.repository.fingerprint import Fingerprint
-from interlock.serving.load_job import LoadJob, LoadPhase
+from interlock.serving.load_job import LoadJob, LoadPhase, Published
 from tests.support.control import FakeLoader, key, served
 
 JOB = LoadJob(key(1), ModelConfig("m"), Path("/models/m"), fingerprint="a")
@@ -132,3 +132,23 @@ def test_no_instances_are_built_for_what_is_not_what_its_manifest_says() -> None
     verifying = VerifyingLoader(FakeLoader(), Looks(["a", "a"]), disobeyed)
     with pytest.raises(InvalidRequestError, match="version 1 is not what"):
         verifying.prepare_update(served(key(1)), JOB, ignore)
+
+
+def test_what_agents_have_published_is_to_lie_still_as_well() -> None:
+    job = replace(JOB, published=Published(Path("/scratch/m"), "p"))
+    inside = FakeLoader()
+
+    loader(inside, "a", "p", "a", "p").load(job, ignore)
+    assert inside.loaded == [JOB.key]
+
+    with pytest.raises(FilesMovedError, match="the files of version 1 changed while"):
+        loader(inside, "a", "p", "a", "q").load(replace(job, key=key(1, 2)), ignore)
+    assert inside.unloaded == [key(1, 2)]
+
+
+def test_links_that_only_the_server_makes_are_not_looked_at() -> None:
+    job = replace(JOB, published=Published(Path("/scratch/m"), is_linked=True))
+
+    served = loader(FakeLoader(), "a", "a").load(job, ignore)
+
+    assert served.key == JOB.key

@@ -8,6 +8,7 @@ from interlock.repository.layout import (
     config_path,
     is_ignored,
     is_inside,
+    is_linked_inside,
     version_of,
 )
 
@@ -124,3 +125,12 @@ def test_what_cannot_be_followed_is_not_inside(tmp_path: Path) -> None:
 
     assert not is_inside(tmp_path / "a", tmp_path)
     assert not is_inside(tmp_path / "a\0b", tmp_path)
+
+
+def test_where_the_links_are_our_own_a_path_is_inside_by_its_name(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+
+    assert is_linked_inside(model / "1" / "model.onnx", model)
+    assert is_linked_inside(model / "1" / ".." / "labels.txt", model)
+    assert not is_linked_inside(model / ".." / "secret", model)
+    assert not is_linked_inside(tmp_path / "models", model)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from interlock.domain.config import ModelConfig, ModelFacts, TensorFacts
 from interlock.domain.errors import InternalError, InvalidRequestError, UnavailableError
 from interlock.domain.tensor import InputTensor
 from interlock.runtime.threads import spawn
+from interlock_agents.memory import MemoryFile
 from tests.support import onnx_models, onnx_small
 from tests.support.running import PATIENCE_S, config_of, outputs_of, request
 
@@ -246,3 +248,25 @@ def test_a_file_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"unable to read '{tmp_path}/1/model.onnx' for model instance 'm': File name too long"
     )
+
+
+def test_weights_in_memory_are_taken_from_where_their_links_lead(tmp_path: Path) -> None:
+    graph, data = onnx_small.external(np.arange(64, dtype=np.float32))
+    folder = tmp_path / "1"
+    folder.mkdir()
+    memory = {
+        name: MemoryFile.of(content)
+        for name, content in {"model.onnx": graph, "weights.bin": data, "empty": b""}.items()
+    }
+    for name, file in memory.items():
+        (folder / name).symlink_to(file.path)
+    files = VersionFiles(tmp_path, folder, 1, is_linked=True)
+
+    opened = OnnxRuntimeBackend({}).open(files, config_of(CONFIG))
+
+    assert opened.facts is not None
+    assert opened.facts.outputs[0].dims == (64,)
+    with pytest.raises(InternalError, match=r"(?i)external data|weights.bin"):
+        OnnxRuntimeBackend({}).open(replace(files, is_linked=False), config_of(CONFIG))
+    for file in memory.values():
+        file.wipe()
