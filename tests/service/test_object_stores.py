@@ -1,5 +1,6 @@
 """Servers whose models lie in an object store, as processes: S3's protocol, on loopback."""
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -133,6 +134,31 @@ class Traffic:
         self._ending.set()
         self._thread.join()
         assert not self._errors
+
+
+def test_agents_see_what_was_fetched(bucket: Bucket, tmp_path: Path) -> None:
+    def put(constant: float, expected: float) -> None:
+        digest = hashlib.sha256(adder(expected)).hexdigest()
+        agent = f'name: "checksum" parameters {{ key: "SHA256:1/model.onnx" value: "{digest}" }}'
+        agents = f"model_repository_agents {{ agents [ {{ {agent} }} ] }}"
+        bucket.put("adder/1/model.onnx", adder(constant))
+        bucket.put("adder/config.pbtxt", CONFIG + b"\n" + agents.encode())
+
+    put(1.0, 1.0)
+    with started(bucket, tmp_path, *EXPLICIT) as process, Client(process.address) as client:
+        client.load("adder")
+        assert answer_of(client) == 1.0
+
+        put(2.0, 3.0)
+        refusal = client.load_refusal("adder")
+        assert "Mismatched SHA256 hash for file 1/model.onnx" in refusal.text
+        assert answer_of(client) == 1.0
+
+        put(3.0, 3.0)
+        client.load("adder")
+        assert answer_of(client) == 3.0
+        assert process.terminate() == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_explicit_mode_fetches_what_is_loaded_and_nothing_else(

@@ -1,6 +1,7 @@
 """Repository agents in a server: who may pass, what is read then, and what is left behind."""
 
 import hashlib
+import json
 import textwrap
 import threading
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
 from tests.support import onnx_small
 from tests.support.models import Repository
@@ -304,6 +306,51 @@ def test_agents_of_an_override_run_as_well(server: WireServer, client: Client) -
 
     assert refusal.code == "INTERNAL"
     assert "Mismatched SHA256 hash for file 1/model.onnx" in refusal.text
+
+
+def test_files_of_a_request_are_for_the_agents_of_its_configuration(
+    server: WireServer, client: Client
+) -> None:
+    content = onnx_small.add_constant(6)
+
+    def config(digest: str) -> str:
+        agent = {"name": "checksum", "parameters": {"SHA256:1/model.onnx": digest}}
+        return json.dumps({**json.loads(OVERRIDE), "model_repository_agents": {"agents": [agent]}})
+
+    def load(digest: str) -> pb.RepositoryModelLoadRequest:
+        return load_request("brought", {"config": config(digest), "file:1/model.onnx": content})
+
+    refusal = client.refusal("RepositoryModelLoad", load("00"))
+    assert "Mismatched SHA256 hash for file 1/model.onnx, expect: 00" in refusal.text
+
+    client.call("RepositoryModelLoad", load(hashlib.sha256(content).hexdigest()))
+    assert answer(client, "brought") == 6
+
+
+def test_a_server_stops_though_an_agent_hangs(tmp_path: Path, agents: Path) -> None:
+    repository = Repository(tmp_path)
+    folder = repository.onnx("stuck", onnx_small.add_constant(1), extra=naming("hangs"))
+    (folder / "note.txt").write_text("bad")
+    flags = ("--model-control-mode=explicit", f"--repoagent-directory={agents}")
+    with server_process(repository, *flags) as process, Client(process.address) as client:
+        call = client.stub.RepositoryModelLoad.future(load_request("stuck"))
+        eventually(lambda: row(client, "stuck")[0] == "LOADING")
+
+        assert process.terminate(within_s=10.0) == 0
+        assert call.exception() is not None
+
+
+def test_a_repository_may_be_named_by_a_relative_path(
+    agents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    repository = Repository(Path("models"))
+    checked(repository, "right", 3)
+    repository.onnx("relative", onnx_small.add_constant(1), extra=naming("copies"))
+    flags = ("--model-control-mode=explicit", "--load-model=*", f"--repoagent-directory={agents}")
+    with server_process(repository, *flags) as process, Client(process.address) as client:
+        assert (answer(client, "right"), answer(client, "relative")) == (3, 7)
 
 
 def test_a_kill_while_agents_are_at_work_leaves_nothing(tmp_path: Path, agents: Path) -> None:

@@ -98,7 +98,7 @@ class Workshop:
     def chain(self, jobs: Sequence[LoadJob], preparation: Preparation) -> AgentChain:
         """Return the agents of a load. Raise ServiceError for one that nobody has."""
         first = jobs[0]
-        location = DirectoryLocation(first.model_directory)
+        location = DirectoryLocation(first.model_directory.absolute())
         fields = (
             self.reader.fields_at(location)
             if preparation.override is None
@@ -293,7 +293,7 @@ class Preparations:
         with self._changed:
             load.adopt(chain)
         location = chain.prepare()
-        place = self._workshop.places.of(location, load.jobs[0].model_directory)
+        place = self._workshop.places.of(location, load.jobs[0].model_directory.absolute())
         with self._changed:
             is_late = load.is_read
             load.place = None if is_late else place

@@ -336,6 +336,18 @@ def test_a_repository_that_is_named_twice_is_one() -> None:
             "TRITONSERVER_DELAY_SCHEDULER expects a number, got 'x'",
             id="debug delay",
         ),
+        pytest.param(
+            [ROOT, "--repoagent-directory="],
+            {},
+            "--repoagent-directory can not be empty",
+            id="no agent directory",
+        ),
+        pytest.param(
+            [ROOT, "--key-source=file:/keys"],
+            {},
+            "--key-source: 'file:/keys' is no source of keys: it is env:VARIABLE or exec:COMMAND",
+            id="no source of keys",
+        ),
     ],
 )
 def test_refuses(arguments: list[str], environment: dict[str, str], text: str) -> None:
