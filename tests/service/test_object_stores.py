@@ -178,9 +178,9 @@ def test_explicit_mode_fetches_what_is_loaded_and_nothing_else(
         client.load("adder")
         assert answer_of(client) == 2.0
 
-        moves = process.log.count("version moved")
+        loads = process.log.count("to=loading")
         client.load("adder")
-        assert process.log.count("version moved") == moves
+        assert process.log.count("to=loading") == loads
 
         bucket.put("third/1/model.onnx", adder(3.0))
         eventually(lambda: "third" in {row[0] for row in client.index()}, within_s=WITHIN_S)

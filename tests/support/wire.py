@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tritonclient.grpc import service_pb2 as pb, service_pb2_grpc
 
+from interlock.pb import control_pb2
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcess
 
@@ -347,6 +348,24 @@ class Client:
             request, metadata=self.metadata, timeout=TIMEOUT_S
         )
         return int(dict(call.trailing_metadata())["interlock-bytes-freed"])
+
+    def describe(self, model: str) -> Message:
+        """What interlock.v1.Control says of a model."""
+        call = self.channel.unary_unary(
+            "/interlock.v1.Control/Describe",
+            control_pb2.DescribeRequest.SerializeToString,
+            control_pb2.DescribeResponse.FromString,
+        )
+        request = control_pb2.DescribeRequest(model=model)
+        return call(request, metadata=self.metadata, timeout=TIMEOUT_S)
+
+    def generations(self, model: str) -> list[Message]:
+        """Every generation of a model that is known, by version, then by age."""
+        return [one for version in self.describe(model).versions for one in version.generations]
+
+    def inside(self, model: str) -> int:
+        """How many requests of a model the server has taken in and not answered yet."""
+        return sum(one.leases for one in self.generations(model))
 
     def index(self, *, ready: bool = False) -> list[tuple[str, str, str, str]]:
         """RepositoryIndex as rows of name, version, state, reason."""

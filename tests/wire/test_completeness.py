@@ -6,7 +6,6 @@ import pytest
 
 from interlock.cli.main import main
 from interlock.cli.manifest import FINE
-from interlock.pb import control_pb2 as pb
 from interlock.repository.digest import digest_files, version_digest
 from interlock.repository.fingerprint import files_of
 from interlock.repository.listing import list_model
@@ -14,7 +13,6 @@ from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.server_process import LISTENING, STARTED
 from tests.support.wire import (
-    TIMEOUT_S,
     Client,
     eventually,
     server_process,
@@ -28,18 +26,6 @@ GIVEN_TIME = "models are given time to lie still"
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
-
-
-def digest_of(client: Client, model: str) -> str:
-    """Return the digest of what serves of a model with one version."""
-    call = client.channel.unary_unary(
-        "/interlock.v1.Control/Describe",
-        pb.DescribeRequest.SerializeToString,
-        pb.DescribeResponse.FromString,
-    )
-    (version,) = call(pb.DescribeRequest(model=model), timeout=TIMEOUT_S).versions
-    digest: str = version.generations[-1].digest
-    return digest
 
 
 def test_a_load_obeys_the_manifest_though_the_operator_says_it_is_complete(
@@ -72,7 +58,7 @@ def test_what_serves_has_a_digest_that_anybody_can_check(repository: Repository)
     with serving(repository) as server, server.client() as client:
         client.load("plain")
         expected = version_digest(digest_files(directory, files))
-        eventually(lambda: digest_of(client, "plain") == expected)
+        eventually(lambda: client.generations("plain")[-1].digest == expected)
 
 
 @pytest.mark.parametrize("mode", [["none"], ["explicit", "--load-model=late"]], ids="-".join)

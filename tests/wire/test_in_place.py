@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from interlock.pb import control_pb2 as pb
 from interlock.runtime.threads import spawn
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcess
 from tests.support.wire import (
-    TIMEOUT_S,
     Client,
     arrays,
     eventually,
@@ -114,19 +112,9 @@ def ready(client: Client) -> set[int]:
     return {int(version) for _, version, state, _ in client.index() if state == "READY"}
 
 
-def generations(client: Client) -> list[Any]:
-    call = client.channel.unary_unary(
-        f"/{CONTROL}/Describe",
-        pb.DescribeRequest.SerializeToString,
-        pb.DescribeResponse.FromString,
-    )
-    answer = call(pb.DescribeRequest(model="m"), timeout=TIMEOUT_S)
-    return [one for version in answer.versions for one in version.generations]
-
-
 def instances(client: Client) -> int:
     """How many take requests, of the only generation that there ever was."""
-    (only,) = generations(client)
+    (only,) = client.generations("m")
     assert only.state.generation == 1
     return int(only.instances)
 
@@ -181,7 +169,7 @@ def test_an_edit_of_the_policy_leaves_what_serves(
                 eventually(lambda: ready(client) == serving, within_s=WITHIN_S)  # noqa: B023
             sent = going.sent
             eventually(lambda: going.sent > sent + 20)
-            newest = [one.state for one in generations(client) if one.state.version == "2"]
+            newest = [one.state for one in client.generations("m") if one.state.version == "2"]
             assert [one.generation for one in newest] == [1]
 
         assert going.failures == []
@@ -205,12 +193,12 @@ def test_in_poll_mode_the_index_says_why_instances_are_as_before(repository: Rep
 def test_an_edit_without_a_meaning_changes_nothing(repository: Repository) -> None:
     with server_process(repository, *LOADED) as process:
         with Client(process.address) as client:
-            fingerprint = generations(client)[0].fingerprint
+            fingerprint = client.generations("m")[0].fingerprint
             write(repository, 1, "# nothing but a remark")
             client.load("m")
 
             assert instances(client) == 1
-            assert generations(client)[0].fingerprint != fingerprint
+            assert client.generations("m")[0].fingerprint != fingerprint
         assert "changed in place" not in process.log
 
 

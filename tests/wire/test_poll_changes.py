@@ -80,13 +80,8 @@ class Polled:
 
     def digest(self, version: int) -> str:
         """Return the digest of the newest generation of a version."""
-        call = self.client.channel.unary_unary(
-            "/interlock.v1.Control/Describe",
-            control_pb2.DescribeRequest.SerializeToString,
-            control_pb2.DescribeResponse.FromString,
-        )
-        answer: Any = call(control_pb2.DescribeRequest(model=self.name), timeout=TIMEOUT_S)
-        (found,) = (one for one in answer.versions if one.version == str(version))
+        versions = self.client.describe(self.name).versions
+        (found,) = (one for one in versions if one.version == str(version))
         return str(found.generations[-1].digest)
 
     def comes_to(self, answer: float) -> None:

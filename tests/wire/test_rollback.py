@@ -384,9 +384,9 @@ def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_answered
     with started(repository, *EXPLICIT, "--drain-timeout-secs=0.3") as (process, client):
         request = infer_request("slow", given("INPUT0", np.zeros(1, "<f4")))
         running = client.start(request)
-        eventually(lambda: _leases(client) == 1)
+        eventually(lambda: client.inside("slow") == 1)
         waiting = [client.start(request) for _ in range(3)]
-        eventually(lambda: _leases(client) == 4)
+        eventually(lambda: client.inside("slow") == 4)
 
         client.unload("slow")
 
@@ -402,14 +402,3 @@ def test_after_the_drain_timeout_what_waits_is_refused_and_what_runs_is_answered
         assert arrays(running.result(TIMEOUT_S))["OUTPUT0"].shape == (1,)
         process.wait_for_log("drain timeout has passed.*left=4")
         process.wait_for_log("successfully unloaded 'slow' version 1")
-
-
-def _leases(client: Client) -> int:
-    call = client.channel.unary_unary(
-        "/interlock.v1.Control/Describe",
-        pb.DescribeRequest.SerializeToString,
-        pb.DescribeResponse.FromString,
-    )
-    description = call(pb.DescribeRequest(model="slow"), timeout=TIMEOUT_S)
-    leases: int = description.versions[0].generations[0].leases
-    return leases

@@ -15,7 +15,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from interlock.pb import control_pb2
 from tests.support.models import Repository
 from tests.support.server_process import STARTED, ServerProcess, command
 from tests.support.wire import (
@@ -69,21 +68,9 @@ def ask(client: Client) -> Refusal | None:
     return None
 
 
-def inside(client: Client, model: str) -> int:
-    """How many requests of a model the server has taken in and not answered yet."""
-    describe = client.channel.unary_unary(
-        "/interlock.v1.Control/Describe",
-        control_pb2.DescribeRequest.SerializeToString,
-        control_pb2.DescribeResponse.FromString,
-    )
-    request = control_pb2.DescribeRequest(model=model)
-    answer: Message = describe(request, metadata=client.metadata, timeout=TIMEOUT_S)
-    return sum(one.leases for version in answer.versions for one in version.generations)
-
-
 def let_arrive(client: Client, number: int = 1) -> None:
     """Wait until the server has taken in so many requests that are slow."""
-    eventually(lambda: inside(client, "slow") == number)
+    eventually(lambda: client.inside("slow") == number)
 
 
 def watch(client: Client) -> Message:
@@ -287,7 +274,7 @@ def test_it_stops_well_where_nobody_reads_its_log_any_more(tmp_path: Path) -> No
 def test_requests_that_wait_for_an_instance_are_finished_too(tmp_path: Path) -> None:
     with running(tmp_path, slow_s=0.2) as (process, client):
         calls = [client.start(request("slow", index)) for index in range(20)]
-        eventually(lambda: sum(call.done() for call in calls) + inside(client, "slow") == 20)
+        eventually(lambda: sum(call.done() for call in calls) + client.inside("slow") == 20)
 
         process.send_signal(signal.SIGTERM)
 

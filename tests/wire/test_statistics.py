@@ -206,16 +206,18 @@ def test_a_failure_of_the_backend_counts_the_execution(server: WireServer, clien
     assert [batch.compute_infer.count for batch in statistics.batch_stats] == [2]
 
 
+def arrived(client: Client, number: int) -> grpc.Future:
+    """Start a request, and return once the server has taken in so many."""
+    future: grpc.Future = client.start(rows("patient", 1))
+    eventually(lambda: client.inside("patient") == number)
+    return future
+
+
 def test_a_request_that_is_cancelled_in_the_queue_is_a_failure(
     server: WireServer, client: Client
 ) -> None:
     load(server, client, "patient", execute_delay_ms="1500")
-    running = client.start(rows("patient", 1))
-    waiting = client.start(rows("patient", 1))
-    last = client.start(rows("patient", 1))
-    # On the same connection, and so behind the others: when these are answered, they have arrived.
-    for _ in range(10):
-        client.infer(infer_request("idle", given("INPUT0", np.zeros(1, "<f4"))))
+    running, waiting, last = (arrived(client, number) for number in (1, 2, 3))
 
     waiting.cancel()
 
