@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from interlock.cli.main import main
+from interlock_agents.encryption.keys import parse_keys
 from tests.support import onnx_small
+from tests.support.encryption import encrypted
 from tests.support.models import Repository
 from tests.support.wire import (
     Client,
@@ -222,3 +224,24 @@ def test_a_wrong_key_and_a_flipped_bit_refuse_the_model(
     assert "failed to decrypt" in refusal.text
     assert answer(client, "bent").tolist() == [1]
     eventually(lambda: memory_files(server) == [])
+
+
+@pytest.mark.parametrize(
+    "line", ["max_batch_size: very-secret", "max_batch_size: -5 # very-secret"]
+)
+def test_a_broken_configuration_that_was_encrypted_is_not_quoted(
+    server: WireServer, client: Client, publisher: Publisher, line: str
+) -> None:
+    publisher.drafts.onnx("quoted", onnx_small.add_constant(1))
+    folder = publisher.publish("quoted")
+    (key,) = parse_keys(bytearray((publisher.keys / "first.pub").read_bytes()), where="first.pub")
+    text = f'backend: "onnxruntime"\n{line}\n'.encode()
+    content = encrypted(text, key, path="config.pbtxt")
+    publisher.target.replace(folder.name, "config.pbtxt.enc", content)
+
+    refusal = client.load_refusal("quoted")
+
+    assert "config.pbtxt:2:" in refusal.text
+    assert "cannot be used, and is not quoted" in refusal.text
+    assert "very-secret" not in refusal.text
+    assert "very-secret" not in server.process.log

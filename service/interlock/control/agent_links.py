@@ -1,12 +1,14 @@
 """From a configuration to the agents that it names, and from a location to its configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from interlock.control.agent_chain import Link
 from interlock.domain.config_agents import AgentConfig, preliminary
+from interlock.domain.config_text import ConfigError
 from interlock.domain.errors import InvalidRequestError
-from interlock_agents.api import AgentError, Location, PathError
+from interlock_agents.api import AgentError, Location, MemoryFile, PathError
 from interlock_agents.catalog import AgentCatalog
 
 MAX_CONFIG_BYTES: Final = 16 << 20
@@ -24,6 +26,26 @@ def links_of(agents: Sequence[AgentConfig], catalog: AgentCatalog) -> tuple[Link
         )
     except AgentError as error:
         raise InvalidRequestError(str(error)) from error
+
+
+@contextmanager
+def discreet(location: Location, path: str) -> Iterator[None]:
+    """Let an error of a configuration that is in memory alone not tell what it says.
+
+    Reasons end up in logs, and logs on disks.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not isinstance(location.files().get(path), MemoryFile):
+            raise
+        place = f":{error.line}:{error.column}" if error.line else ""
+    else:
+        return
+    raise InvalidRequestError(
+        f"{path}{place} cannot be used, and is not quoted, since repository agents keep it in "
+        "memory alone"
+    )
 
 
 class ConfigReader:
@@ -64,4 +86,5 @@ class ConfigReader:
         Raise InvalidRequestError where it cannot be read.
         """
         name, text = self.text_at(location)
-        return preliminary(text, name).fields
+        with discreet(location, name):
+            return preliminary(text, name).fields
