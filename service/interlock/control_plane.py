@@ -80,6 +80,8 @@ class ControlPlane:
         self._digesting = None if polls else self._digest(loader)
         self._executor = self._build_executor(self._digesting or loader)
         self.manager = self._build_manager(table)
+        if self._digesting is not None:
+            self.manager.subscribe(self._digesting.begin)
         self._watching: Watching | None = None
         if polls:
             self._watching = Watching(
