@@ -96,6 +96,8 @@ class ControlPlane:
         self._executor = self._build_executor(self._digesting or loader)
         self._agents = self._build_agents(settings.agents, loader.check)
         self.manager = self._build_manager(table)
+        if self._digesting is not None:
+            self.manager.subscribe(self._digesting.begin)
         self._watching: Watching | None = None
         if polls:
             self._watching = Watching(

@@ -46,24 +46,34 @@ class _Digest:
 class DigestingLoader:
     """Has what was loaded digested in the background. Any thread may call, as the one inside.
 
-    `submit` does a task in another thread, one after the other, `is_cancelled` ends it early.
+    `begin` is to be called when something has changed for clients: nothing of this comes
+    before a new version serves. `submit` does a task in another thread, one after the other,
+    `is_cancelled` ends it early.
     """
 
     inside: Loader
     submit: Callable[[Task], None]
     is_cancelled: IsCancelled
-    # Guards the one below. A leaf.
+    # Guards the two below. A leaf.
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _digests: dict[GenerationKey, _Digest] = field(default_factory=dict)
+    _untouched: list[LoadJob] = field(default_factory=list)
 
     def load(self, job: LoadJob, on_phase: OnPhase) -> ServedModel:
-        """Load, and ask for the digest of what was loaded."""
+        """Load; the digest of what was loaded comes after that."""
         served = self.inside.load(job, on_phase)
         if job.fingerprint:
             with self._lock:
                 self._digests[job.key] = _Digest(job)
-            self.submit(partial(self._digest, job))
+                self._untouched.append(job)
         return served
+
+    def begin(self) -> None:
+        """Have the digests made that are lacking. Quick, never blocking."""
+        with self._lock:
+            jobs, self._untouched = self._untouched, []
+        for job in jobs:
+            self.submit(partial(self._digest, job))
 
     def unload(self, served: ServedModel) -> Freed:
         """Unload, and forget the digest."""

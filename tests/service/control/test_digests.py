@@ -40,6 +40,7 @@ class Digesting:
         return version_digest(digest_files(self.directory, files))
 
     def work(self) -> None:
+        self.loader.begin()
         while self.tasks:
             self.tasks.pop(0)()
 
@@ -60,6 +61,16 @@ def test_a_digest_is_pending_until_it_is_made(world: Digesting) -> None:
     world.work()
 
     assert world.loader.digest_of(key(1)) == world.digest()
+
+
+def test_nothing_is_read_before_something_has_changed_for_clients(world: Digesting) -> None:
+    world.loader.load(world.job(), ignore)
+    assert world.tasks == []
+
+    world.loader.begin()
+    world.loader.begin()
+
+    assert len(world.tasks) == 1
 
 
 def test_what_was_not_loaded_has_none(world: Digesting) -> None:
