@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from interlock import __version__
@@ -51,10 +52,14 @@ _OTHER_VERBS: Final = (
     ("validate", "check a model repository without a server"),
     ("manifest", "write down what a model is made of, or compare it with that"),
     ("agents", "list the repository agents and what they take"),
+    ("sign", "sign the files of a model, for servers that load only what is signed"),
+    ("verify", "say who has signed a model, and whether it is what was signed"),
     ("version", "show the version"),
 )
 _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIENT_VERBS}
 _VERBS: Final = tuple(verb for verb, *_ in (*_OTHER_VERBS, *_CLIENT_VERBS))
+_LOCAL: Final = ("validate", "manifest", "agents", "sign", "verify")
+"""The verbs that need no server; a module of the same name has each."""
 _INTERRUPTED: Final = 130
 
 AddParser = Callable[[SubParsers], None]
@@ -145,25 +150,12 @@ def _version(words: Sequence[str]) -> int:
     return DONE
 
 
-def _validate(words: Sequence[str]) -> int:
-    from interlock.cli import validate
-
-    arguments = _parse(validate.add_parser, ["validate", *words])
-    return arguments if isinstance(arguments, int) else validate.run(arguments)
-
-
-def _manifest(words: Sequence[str]) -> int:
-    from interlock.cli import manifest
-
-    arguments = _parse(manifest.add_parser, ["manifest", *words])
-    return arguments if isinstance(arguments, int) else manifest.run(arguments)
-
-
-def _agents(words: Sequence[str]) -> int:
-    from interlock.cli import agents
-
-    arguments = _parse(agents.add_parser, ["agents", *words])
-    return arguments if isinstance(arguments, int) else agents.run(arguments)
+def _local(verb: str, words: Sequence[str]) -> int:
+    arguments = _parse(importlib.import_module(f"interlock.cli.{verb}").add_parser, [verb, *words])
+    if isinstance(arguments, int):
+        return arguments
+    code: int = arguments.run(arguments)
+    return code
 
 
 _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
@@ -172,9 +164,7 @@ _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "help": _help,
     "--version": _version,
     "version": _version,
-    "validate": _validate,
-    "manifest": _manifest,
-    "agents": _agents,
+    **{verb: partial(_local, verb) for verb in _LOCAL},
 }
 
 
