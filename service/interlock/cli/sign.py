@@ -4,8 +4,8 @@ import argparse
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,6 @@ example:
 Keys are PEM files: ECDSA on P-256, P-384 or P-521, which others verify too, or Ed25519, which
 only Interlock does. Exit codes: 0 done, 1 refused, 2 wrong usage."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_READABLE: Final = 0o644
 
 
 def add_parser(subparsers: SubParsers) -> None:
@@ -125,17 +124,17 @@ def _certificates(paths: Sequence[Path], key: PrivateKey) -> Sequence[bytes]:
 
 def _put(place: Path, content: bytes) -> None:
     """Write a file at once: whoever looks finds the old one or the new one, whole."""
-    # Not in the model, where a server might find it.
-    descriptor, name = tempfile.mkstemp(prefix=f".{place.parent.name}-", dir=place.parent.parent)
+    # As the swap file of an editor, it is nothing that a server looks at.
+    draft = place.with_name(f".{place.name}.{os.getpid()}.swp")
     try:
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 - no path
-            stream.write(content)
-            stream.flush()
-            os.fchmod(descriptor, _READABLE)
-            os.fsync(descriptor)
-        Path(name).replace(place)
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(place)
     except BaseException:
-        Path(name).unlink()
+        with suppress(OSError):
+            draft.unlink()
         raise
 
 
