@@ -181,7 +181,8 @@ def test_whoever_waits_no_longer_ends_it(signers: Path, model: Path) -> None:
 
 
 def test_the_time_is_todays(signers: Path, model: Path) -> None:
-    sign_directory(model, RELEASE.key, chain=(RELEASE, ISSUER))
+    far = certified("far", ISSUER, start=NOW.replace(year=2990), end=NOW.replace(year=2999))
+    sign_directory(model, far.key, chain=(far, ISSUER))
 
-    with pytest.raises(AgentError, match="is not valid before 2030-05-22"):
+    with pytest.raises(AgentError, match="'CN=far' is not valid before 2990-06-01"):
         SignatureAgent(SignerDirectory(signers)).act(Action.LOAD, AgentModelFake(model))

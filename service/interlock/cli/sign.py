@@ -112,7 +112,8 @@ def _private_key(path: Path, variable: str | None) -> PrivateKey:
         try:
             return read_private_key(stream.read(), passphrase)
         except SignatureError as error:
-            raise UsageError(f"key '{path}': {error}") from None
+            hint = "; see --passphrase-env" if "needs a passphrase" in str(error) else ""
+            raise UsageError(f"key '{path}': {error}{hint}") from None
 
 
 def _certificates(paths: Sequence[Path], key: PrivateKey) -> Sequence[bytes]:
