@@ -1,6 +1,7 @@
 """What the documents show runs, and what they name exists."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from tests.support.server_process import ROOT
 README = (ROOT / "README.md").read_text()
 GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+AGENTS = (ROOT / "docs" / "agents.md").read_text()
 CONTROL = (ROOT / "docs" / "model-control.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
@@ -99,6 +101,27 @@ def test_the_golden_requests_that_are_shown_can_be_read(
     assert [(one.name, one.shape) for one in seven.expected] == [("y", (1, 10))]
     assert [(one.name, one.datatype) for one in eight.inputs] == [("x", "FP32"), ("text", "BYTES")]
     assert seven.latency_budget_ms == eight.latency_budget_ms == 20
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_commands_that_sign_and_verify_run_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "digits" / "1" / "model.onnx").write_text("weights")
+    (commands,) = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
+    program = str(Path(sys.executable).with_name("interlock"))
+
+    shown = [
+        subprocess.run(
+            [program if word == "interlock" else word for word in command.split()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in commands.splitlines()
+    ]
+
+    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -95,7 +95,7 @@ class SignerDirectory:
             raise SignersUnavailableError(f"{name!r} is no name of a signer")
         path = self._directory / f"{name}{SUFFIX}"
         try:
-            return read_signer(path)
+            return read_signer(path, is_relied_on=True)
         except FileNotFoundError:
             raise SignersUnavailableError(
                 f"no signer '{name}' in signer directory '{self._directory}'"
@@ -106,10 +106,11 @@ class SignerDirectory:
             ) from None
 
 
-def read_signer(path: Path) -> Trusted:
+def read_signer(path: Path, *, is_relied_on: bool = False) -> Trusted:
     """Return the signer in a file, who is called like it.
 
-    Raise OSError, and SignersUnavailableError for what holds no key, or what others may write.
+    Raise OSError, and SignersUnavailableError for what holds no key, or, where it is relied on
+    by a server, what others may write.
     """
     # Not to hang on a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -117,7 +118,8 @@ def read_signer(path: Path) -> Trusted:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SignersUnavailableError(f"signer '{path}' is no file")
-        _check_unwritten(status, path)
+        if is_relied_on:
+            _check_unwritten(status, path)
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise SignersUnavailableError(f"signer '{path}' is longer than {MAX_BYTES >> 10} KiB")

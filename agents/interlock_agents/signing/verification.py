@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from interlock_agents.api import Location, ModelFile, PathError
-from interlock_agents.digesting import Digester
+from interlock_agents.digesting import PIECE_BYTES, Digester
 from interlock_agents.file_list import version_of
 from interlock_agents.signing.bundle import MAX_BYTES, Bundle, parse as parse_bundle, signed_bytes
 from interlock_agents.signing.errors import SignatureError
@@ -118,7 +118,6 @@ def _content(location: Location) -> bytes:
         except FileNotFoundError:
             raise SignatureError("the model is not signed: it has no file model.sig") from None
         with file.open() as stream:
-            # The streams of files are not buffered: a read may give less than there is.
             content = b"".join(_pieces(stream.read, MAX_BYTES + 1))
     if len(content) > MAX_BYTES:
         raise SignatureError(f"it is longer than {MAX_BYTES >> 20} MiB, and was not read further")
@@ -126,7 +125,7 @@ def _content(location: Location) -> bytes:
 
 
 def _pieces(read: Callable[[int], bytes], at_most: int) -> Iterator[bytes]:
-    while at_most > 0 and (piece := read(at_most)):
+    while at_most > 0 and (piece := read(min(at_most, PIECE_BYTES))):
         at_most -= len(piece)
         yield piece
 

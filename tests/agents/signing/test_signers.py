@@ -229,6 +229,12 @@ def test_what_is_no_signer_is_refused(directory: Path, content: bytes, reason: s
     assert reason in unavailable(directory)
 
 
+def test_whoever_looks_once_may_look_at_what_others_can_write(directory: Path) -> None:
+    (directory / "release.pem").chmod(0o664)
+
+    assert len(read_signer(directory / "release.pem").keys) == 2
+
+
 def test_a_signer_is_called_like_the_file(directory: Path) -> None:
     assert read_signer(directory / "company.pem").name == "company"
     assert parse_signer("x", public_pem(P256)).name == "x"
