@@ -1,6 +1,7 @@
 """What the documents show runs, and what they name exists."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from tests.support.server_process import ROOT
 README = (ROOT / "README.md").read_text()
 GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+AGENTS = (ROOT / "docs" / "agents.md").read_text()
 ENCRYPTION = (ROOT / "docs" / "encryption.md").read_text()
 CONTROL = (ROOT / "docs" / "model-control.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
@@ -125,6 +127,27 @@ def test_the_commands_that_encrypt_and_rotate_run_as_shown(tmp_path: Path) -> No
     assert shown[3] == "encrypted/digits: 2 files given from 'release-1' to 'release-2'\n"
     there = {path.name for path in (tmp_path / "encrypted" / "digits").rglob("*")}
     assert there == {"config.pbtxt", "config.pbtxt.enc", "1", "model.onnx.enc"}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_commands_that_sign_and_verify_run_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "digits" / "1" / "model.onnx").write_text("weights")
+    (commands,) = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
+    program = str(Path(sys.executable).with_name("interlock"))
+
+    shown = [
+        subprocess.run(
+            [program if word == "interlock" else word for word in command.split()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in commands.splitlines()
+    ]
+
+    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

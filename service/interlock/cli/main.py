@@ -54,11 +54,13 @@ _OTHER_VERBS: Final = (
     ("agents", "list the repository agents and what they take"),
     ("encrypt", "let nobody read a model but who has its key"),
     ("keys", "make, list and rotate the keys of encrypted models"),
+    ("sign", "sign the files of a model, for servers that load only what is signed"),
+    ("verify", "say who has signed a model, and whether it is what was signed"),
     ("version", "show the version"),
 )
 _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIENT_VERBS}
 _VERBS: Final = tuple(verb for verb, *_ in (*_OTHER_VERBS, *_CLIENT_VERBS))
-_LOCAL: Final = ("validate", "manifest", "agents", "encrypt", "keys")
+_LOCAL: Final = ("validate", "manifest", "agents", "encrypt", "keys", "sign", "verify")
 """The verbs that need no server; a module of the same name has each."""
 _INTERRUPTED: Final = 130
 
