@@ -1,18 +1,22 @@
 """Run the checks one after the other, and say at the end which of them failed.
 
-The second half of `tools/test`, inside .venv. What a check prints is passed on as it comes.
+The second half of `tools/test`, inside .venv. What a check prints is passed on as it comes. Those
+of pytest run side by side, since their tests wait for servers most of the time: of all but the
+last, what they print comes in one piece when that one has ended.
 """
 
 import argparse
+import io
 import os
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from tools.environment import ROOT
 from tools.progress import duration
@@ -85,10 +89,31 @@ def _on(transport: str) -> Mapping[str, str]:
     return {"INTERLOCK_TEST_TRANSPORT": transport}
 
 
-def run(step: Step, pytest_arguments: Sequence[str]) -> Result:
-    """Run one check and pass on what it prints."""
+def run_all(selected: Sequence[Step], pytest_arguments: Sequence[str]) -> list[Result]:
+    """Run checks; return how they ended, in their order."""
+    results = [run(step, ()) for step in selected if not step.is_pytest]
+    tests = [step for step in selected if step.is_pytest]
+    if not tests:
+        return results
+    *others, last = tests
+    outputs = [io.StringIO() for _ in others]
+    with ThreadPoolExecutor(max_workers=len(tests)) as pool:
+        running = [
+            pool.submit(run, step, pytest_arguments, output)
+            for step, output in zip(others, outputs, strict=True)
+        ]
+        result_of_last = run(last, pytest_arguments)
+        for one, output in zip(running, outputs, strict=True):
+            results.append(one.result())
+            print(output.getvalue(), end="", flush=True)
+    return [*results, result_of_last]
+
+
+def run(step: Step, pytest_arguments: Sequence[str], out: TextIO | None = None) -> Result:
+    """Run one check and pass on what it prints, to `out` or to our own output."""
+    out = out or sys.stdout
     arguments = (*step.command, *pytest_arguments) if step.is_pytest else step.command
-    print(f"\n== {step.name}: {step.title}", flush=True)
+    print(f"\n== {step.name}: {step.title}", file=out, flush=True)
     started = time.monotonic()
     with subprocess.Popen(
         arguments,
@@ -102,12 +127,12 @@ def run(step: Step, pytest_arguments: Sequence[str]) -> Result:
     ) as process:
         # Popen makes the pipe, since it was told to.
         assert process.stdout is not None
-        last_lines = _pass_on(process.stdout)
+        last_lines = _pass_on(process.stdout, out)
     seconds = time.monotonic() - started
     is_good = process.returncode == 0 or (
         process.returncode == NOTHING_SELECTED and step.is_pytest and bool(pytest_arguments)
     )
-    print(f"-- {step.name}: {verdict(is_good)}, {duration(seconds)}", flush=True)
+    print(f"-- {step.name}: {verdict(is_good)}, {duration(seconds)}", file=out, flush=True)
     return Result(step, is_good, seconds, last_lines)
 
 
@@ -118,12 +143,12 @@ def _environment() -> Mapping[str, str]:
     return {"PATH": path, **colours}
 
 
-def _pass_on(lines: Iterator[str]) -> tuple[str, ...]:
+def _pass_on(lines: Iterator[str], out: TextIO) -> tuple[str, ...]:
     """Print every line as it comes, and return the last ones that say something."""
     last: deque[str] = deque(maxlen=LINES_OF_A_FAILURE)
     for line in lines:
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        out.write(line)
+        out.flush()
         if line.strip():
             last.append(line.rstrip())
     return tuple(last)
@@ -133,8 +158,11 @@ def verdict(is_good: bool) -> str:
     return "passed" if is_good else "FAILED"
 
 
-def summary(results: Sequence[Result]) -> str:
-    """Return how each failure ended, a line for each check, and the closing lines of pytest."""
+def summary(results: Sequence[Result], seconds: float) -> str:
+    """Return how each failure ended, a line for each check, and the closing lines of pytest.
+
+    `seconds` is what all of them took together.
+    """
     failed = [result for result in results if not result.is_good]
     lines = [
         line
@@ -147,9 +175,8 @@ def summary(results: Sequence[Result]) -> str:
         for result in results
     ]
     lines += [f"{result.step.name}: {result.remark}" for result in results if result.remark]
-    total = duration(sum(result.seconds for result in results))
     names = ", ".join(result.step.name for result in failed)
-    lines.append(f"FAILED: {names}" if failed else f"Everything passed in {total}.")
+    lines.append(f"FAILED: {names}" if failed else f"Everything passed in {duration(seconds)}.")
     return "\n".join(lines)
 
 
@@ -179,8 +206,9 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.list:
         print("\n".join(f"{step.name:<12} {step.title}" for step in selected))
         return 0
-    results = [run(step, pytest_arguments) for step in selected]
-    print(f"\n== summary\n{summary(results)}", flush=True)
+    started = time.monotonic()
+    results = run_all(selected, pytest_arguments)
+    print(f"\n== summary\n{summary(results, time.monotonic() - started)}", flush=True)
     return 0 if all(result.is_good for result in results) else 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools import checks
-from tools.checks import Result, Step, run, split, steps, summary
+from tools.checks import Result, Step, run, run_all, split, steps, summary
 from tools.environment import ROOT
 
 GOOD = Step("good", "does nothing", ("python", "-c", "print('fine')"))
@@ -65,7 +65,7 @@ def test_the_summary_ends_with_what_failed_and_pytests_closing_line() -> None:
     closing = "1 failed, 2 passed in 0.4s"
     results = [Result(GOOD, True, 61.0, ("fine",)), Result(tests, False, 0.5, ("why", closing))]
 
-    assert summary(results).splitlines() == [
+    assert summary(results, 61.0).splitlines() == [
         "-- the end of tests:",
         "why",
         closing,
@@ -84,7 +84,34 @@ def test_the_summary_of_a_failure_has_only_its_last_lines() -> None:
 
 
 def test_the_summary_says_that_everything_passed() -> None:
-    assert summary([Result(GOOD, True, 2.0)]).endswith("\nEverything passed in 2.0 s.")
+    assert summary([Result(GOOD, True, 2.0)], 3.0).endswith("\nEverything passed in 3.0 s.")
+
+
+def test_the_tests_run_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meet = """
+import os, pathlib, time
+def test_both_are_here_at_once():
+    here = pathlib.Path(__file__).parent
+    (here / os.environ["ME"]).touch()
+    deadline = time.monotonic() + 30
+    while len(list(here.glob("side-*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+"""
+    (tmp_path / "test_meet.py").write_text(meet)
+    command = ("pytest", "-p", "no:cacheprovider", str(tmp_path))
+    left = Step("left", "one side", command, {"ME": "side-left"})
+    right = Step("right", "the other", command, {"ME": "side-right"})
+
+    results = run_all([left, GOOD, right], ())
+
+    assert [(one.step.name, one.is_good) for one in results] == [
+        ("good", True),
+        ("left", True),
+        ("right", True),
+    ]
+    printed = capsys.readouterr().out
+    assert printed.index("== right") < printed.index("-- right") < printed.index("== left")
 
 
 @pytest.mark.parametrize(
