@@ -53,11 +53,13 @@ from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import AgentSettings, ControlMode, RepositorySettings, Settings
 from interlock.telemetry.free_memory import read_free_memory
-from interlock_agents.catalog import AgentCatalog, Offer, default_offers
+from interlock_agents.built_in import built_in_offers
+from interlock_agents.catalog import AgentCatalog
 from interlock_agents.core_dumps import CoreDumps
-from interlock_agents.decrypt import DecryptAgent, Decryption
+from interlock_agents.decrypt import Decryption
 from interlock_agents.encryption.key_sources import ring_of
 from interlock_agents.locked_memory import LockedMemory
+from interlock_agents.signing.signers import NoSigners, SignerDirectory
 
 log = structlog.get_logger()
 
@@ -240,10 +242,11 @@ class ControlPlane:
         )
         if settings.key_directory is not None or settings.key_sources:
             decryption.warn()
-        decrypt = Offer(DecryptAgent, decryption.agent)
+        trusted = settings.signer_directory
+        signers = NoSigners() if trusted is None else SignerDirectory(trusted)
         workshop = Workshop(
             catalog=AgentCatalog(
-                {**default_offers(), "decrypt": decrypt}, directory=settings.directory
+                built_in_offers(decryption, signers), directory=settings.directory
             ),
             surroundings=Surroundings(
                 AgentPool(timeout_s=settings.timeout_s), self._scratch, reader.fields_at

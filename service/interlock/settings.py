@@ -287,7 +287,7 @@ class RepositorySettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Repository agents, and the keys that `decrypt` uses."""
+    """Repository agents, the keys that `decrypt` uses, and whom `signature` trusts."""
 
     directory: Path | None = None
     """`<directory>/<name>/agent.py` is the agent `name`."""
@@ -296,6 +296,8 @@ class AgentSettings:
     key_directory: Path | None = None
     key_sources: tuple[str, ...] = ()
     """`env:VARIABLE` or `exec:COMMAND`, asked in this order after the directory."""
+    signer_directory: Path | None = None
+    """`<directory>/<name>.pem` is whom `signature` trusts by that name; without it nobody."""
 
     def __post_init__(self) -> None:
         _at_least(0, agent_timeout_secs=self.timeout_s)

@@ -71,6 +71,13 @@ class Signers(Protocol):
         ...
 
 
+class NoSigners:
+    """Nobody is trusted: the server was given no directory of signers."""
+
+    def trusted(self, names: Sequence[str] = ()) -> Sequence[Trusted]:  # noqa: ARG002 - Signers'
+        raise SignersUnavailableError("nobody is trusted: --signer-directory is not set")
+
+
 class SignerDirectory:
     """A directory with a file `NAME.pem` for every signer, where nobody else may write."""
 

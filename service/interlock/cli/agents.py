@@ -9,11 +9,13 @@ from typing import Final
 
 from interlock.cli.output import one_line, table, write, write_json
 from interlock_agents.api import AgentError, Parameter
-from interlock_agents.catalog import AgentCatalog, KnownAgent, Offer, default_offers
+from interlock_agents.built_in import built_in_offers
+from interlock_agents.catalog import AgentCatalog, KnownAgent
 from interlock_agents.core_dumps import CoreDumps
-from interlock_agents.decrypt import DecryptAgent, Decryption
+from interlock_agents.decrypt import Decryption
 from interlock_agents.encryption.key_sources import ring_of
 from interlock_agents.locked_memory import LockedMemory
+from interlock_agents.signing.signers import NoSigners
 
 FINE: Final = 0
 PROBLEMS: Final = 1
@@ -55,10 +57,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock agents` and return the exit code."""
-    decrypt = Offer(DecryptAgent, _no_keys().agent)
-    catalog = AgentCatalog(
-        {**default_offers(), "decrypt": decrypt}, directory=args.repoagent_directory
-    )
+    built_in = built_in_offers(_no_keys(), NoSigners())
+    catalog = AgentCatalog(built_in, directory=args.repoagent_directory)
     agents = [_known(catalog.find(name)) for name in catalog.names()]
     if args.format == "json":
         write_json([_as_json(agent) for agent in agents])

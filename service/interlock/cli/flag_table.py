@@ -212,6 +212,11 @@ KEY_SOURCE: Final = Flag(
     "env:VARIABLE that holds keys, or exec:COMMAND that prints one, its name being the last"
     " argument or {id}; may be repeated", many=True,
 )  # fmt: skip
+SIGNER_DIRECTORY: Final = Flag(
+    "signer-directory", Group.MODELS, read.path, None, "PATH",
+    "with a file NAME.pem, a key or a certificate, for everybody whose signature of a model counts;"
+    " nobody else may write there",
+)  # fmt: skip
 
 GRPC_ADDRESS: Final = Flag(
     "grpc-address", Group.GRPC, str, _GRPC.address, "ADDRESS", "the address to listen on"
@@ -369,6 +374,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     AGENT_TIMEOUT_SECS,
     KEY_DIRECTORY,
     KEY_SOURCE,
+    SIGNER_DIRECTORY,
     GRPC_ADDRESS,
     GRPC_PORT,
     REUSE_GRPC_PORT,

@@ -305,6 +305,7 @@ def _agents(given: _Given) -> AgentSettings:
         timeout_s=given.one(table.AGENT_TIMEOUT_SECS),
         key_directory=given.maybe(table.KEY_DIRECTORY),
         key_sources=given.every(table.KEY_SOURCE),
+        signer_directory=given.maybe(table.SIGNER_DIRECTORY),
     )
 
 

@@ -11,6 +11,7 @@ from interlock_agents.signing.bundle import Bundle
 from interlock_agents.signing.errors import SignatureError, SignersUnavailableError
 from interlock_agents.signing.signers import (
     MAX_BYTES,
+    NoSigners,
     SignerDirectory,
     Trusted,
     parse_signer,
@@ -35,6 +36,11 @@ from tests.support.signing import (
 )
 
 CHAIN = (RELEASE, ISSUER)
+
+
+def test_without_a_directory_nobody_is_trusted() -> None:
+    with pytest.raises(SignersUnavailableError, match="nobody is trusted: --signer-directory"):
+        NoSigners().trusted()
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_lists_agents_with_what_they_take(command_line: CommandLine, tmp_path: P
     assert "checksum built in Compares files with digests before they are loaded." in lines
     assert any(line.startswith("decrypt built in Decrypts what lies") for line in lines)
     assert "MD5:<path> the MD5 of a file, or of all files in a directory" in lines
-    assert lines[-3:] == [
+    first = lines.index(f"hello {path} Says hello.")
+    assert lines[first : first + 3] == [
         f"hello {path} Says hello.",
         "word what to say (required)",
         "times how often",
@@ -60,7 +61,7 @@ def test_lists_them_as_json(command_line: CommandLine, tmp_path: Path) -> None:
             {"name": "times", "summary": "how often", "required": False},
         ],
     }
-    assert set(listed) == {*AgentCatalog().names(), "decrypt", "hello"}
+    assert set(listed) == {*AgentCatalog().names(), "decrypt", "signature", "hello"}
 
 
 def test_says_which_cannot_be_imported(command_line: CommandLine, tmp_path: Path) -> None:

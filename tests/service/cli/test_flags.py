@@ -91,6 +91,13 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("agent-timeout-secs", "2.5", [ROOT], lambda s: s.agents.timeout_s, 2.5),
     ("key-directory", "/keys", [ROOT], lambda s: s.agents.key_directory, Path("/keys")),
     ("key-source", "env:KEYS", [ROOT], lambda s: s.agents.key_sources, ("env:KEYS",)),
+    (
+        "signer-directory",
+        "/signers",
+        [ROOT],
+        lambda s: s.agents.signer_directory,
+        Path("/signers"),
+    ),
     ("grpc-address", "127.0.0.1", [ROOT], lambda s: s.grpc.address, "127.0.0.1"),
     ("grpc-port", "9", [ROOT], lambda s: s.grpc.port, 9),
     ("reuse-grpc-port", "1", [ROOT], lambda s: s.grpc.reuse_port, True),

@@ -1,0 +1,18 @@
+"""Which agents are built in, with what each of them needs from the server."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from interlock_agents.catalog import Offer, default_offers
+from interlock_agents.decrypt import DecryptAgent, Decryption
+from interlock_agents.signature import SignatureAgent
+from interlock_agents.signing.signers import Signers
+
+
+def built_in_offers(decryption: Decryption, signers: Signers) -> Mapping[str, Offer]:
+    """Return the agents by their names; `signers` are whom `signature` trusts."""
+    return {
+        **default_offers(),
+        "decrypt": Offer(DecryptAgent, decryption.agent),
+        "signature": Offer(SignatureAgent, partial(SignatureAgent, signers)),
+    }
