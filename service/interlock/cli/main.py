@@ -50,6 +50,7 @@ _OTHER_VERBS: Final = (
     ("serve", "run the server; may be left out in front of flags"),
     ("validate", "check a model repository without a server"),
     ("manifest", "write down what a model is made of, or compare it with that"),
+    ("agents", "list the repository agents and what they take"),
     ("version", "show the version"),
 )
 _MODULES: Final = {verb: f"interlock.cli.{module}" for verb, module, _ in _CLIENT_VERBS}
@@ -158,6 +159,13 @@ def _manifest(words: Sequence[str]) -> int:
     return arguments if isinstance(arguments, int) else manifest.run(arguments)
 
 
+def _agents(words: Sequence[str]) -> int:
+    from interlock.cli import agents
+
+    arguments = _parse(agents.add_parser, ["agents", *words])
+    return arguments if isinstance(arguments, int) else agents.run(arguments)
+
+
 _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "-h": _help,
     "--help": _help,
@@ -166,6 +174,7 @@ _LOCAL_VERBS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "version": _version,
     "validate": _validate,
     "manifest": _manifest,
+    "agents": _agents,
 }
 
 

@@ -22,7 +22,7 @@ def project(config: pb.ModelConfig) -> values.ModelConfig:
         max_batch_size=config.max_batch_size,
         inputs=tuple(_input(tensor) for tensor in config.input),
         outputs=tuple(_output(tensor) for tensor in config.output),
-        version_policy=_version_policy(config.version_policy),
+        version_policy=version_policy_of(config.version_policy),
         instance_groups=tuple(_instance_group(group) for group in config.instance_group),
         scheduling=values.Scheduling(config.WhichOneof("scheduling_choice") or "none"),
         decoupled=config.model_transaction_policy.decoupled,
@@ -71,7 +71,7 @@ def _reshape(tensor: pb.ModelInput | pb.ModelOutput) -> tuple[int, ...] | None:
     return tuple(tensor.reshape.shape) if tensor.HasField("reshape") else None
 
 
-def _version_policy(policy: pb.ModelVersionPolicy) -> values.VersionPolicy:
+def version_policy_of(policy: pb.ModelVersionPolicy) -> values.VersionPolicy:
     """An empty policy means all versions, unlike one that is left out."""
     choice = policy.WhichOneof("policy_choice")
     if choice == "latest":

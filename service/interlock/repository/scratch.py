@@ -97,6 +97,11 @@ class Scratch:
             raise InternalError(text) from error
         return directory
 
+    def remove(self, directory: Path) -> None:
+        """Remove what `folder` returned, and wait for that; what cannot be is logged."""
+        if self._root is not None and directory.parent == self._root:
+            _remove(directory)
+
     def release(self, directory: Path) -> None:
         """Remove what `build` returned, without waiting; anything else is left alone."""
         if self._root is not None and directory.parent == self._root:

@@ -101,7 +101,14 @@ def test_help_lists_every_verb(command_line: CommandLine, word: str) -> None:
     printed = command_line.run(word)
 
     assert printed.code == 0
-    for verb in ("serve", "validate", "manifest", "version", *(words[0] for words in CLIENT_VERBS)):
+    for verb in (
+        "serve",
+        "validate",
+        "manifest",
+        "agents",
+        "version",
+        *(words[0] for words in CLIENT_VERBS),
+    ):
         assert f"\n  {verb} " in printed.out
 
 

@@ -197,3 +197,27 @@ def test_a_sweep_of_a_place_that_is_not_there_is_fine(tmp_path: Path) -> None:
     Scratch(tmp_path / "gone").sweep()
 
     assert not (tmp_path / "gone").exists()
+
+
+def test_an_empty_directory_is_ones_own_until_it_is_removed(scratch: Scratch) -> None:
+    one, other = scratch.folder("agent-"), scratch.folder("agent-")
+
+    assert one != other
+    assert stat.S_IMODE(one.stat().st_mode) == 0o700
+    (one / "deep").mkdir()
+    (one / "deep" / "x").write_bytes(b"x")
+    scratch.remove(one)
+    scratch.remove(one)
+    assert not one.exists()
+    assert other.exists()
+
+
+def test_what_is_not_in_the_scratch_root_is_not_removed(scratch: Scratch, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    scratch.remove(outside)
+    scratch.folder("agent-")
+    scratch.remove(outside)
+
+    assert outside.exists()

@@ -1,0 +1,67 @@
+"""From a configuration to the agents that it names, and from a location to its configuration."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from interlock.control.agent_chain import Link
+from interlock.domain.config_agents import AgentConfig, preliminary
+from interlock.domain.errors import InvalidRequestError
+from interlock_agents.api import AgentError, Location, PathError
+from interlock_agents.catalog import AgentCatalog
+
+MAX_CONFIG_BYTES: Final = 16 << 20
+_CONFIG_FILE: Final = "config.pbtxt"
+
+
+def links_of(agents: Sequence[AgentConfig], catalog: AgentCatalog) -> tuple[Link, ...]:
+    """Return the agents of a model, none of them made yet.
+
+    Raise InvalidRequestError for a name that nobody has, before any other agent is at work.
+    """
+    try:
+        return tuple(
+            Link(agent.name, catalog.find(agent.name).make, agent.parameters) for agent in agents
+        )
+    except AgentError as error:
+        raise InvalidRequestError(str(error)) from error
+
+
+class ConfigReader:
+    """Reads the configuration at a location, wherever its files lie. Any thread may call.
+
+    With a `config_name` (`--model-config-name`), `configs/<name>.pbtxt` goes first.
+    """
+
+    def __init__(self, config_name: str = "") -> None:
+        named = (f"configs/{config_name}.pbtxt",) if config_name else ()
+        self._names = (*named, _CONFIG_FILE)
+
+    def text_at(self, location: Location) -> tuple[str, str | None]:
+        """Return the path of the configuration and its text, `None` where there is none.
+
+        What is no text is kept as surrogates. Raise InvalidRequestError where it cannot be
+        read.
+        """
+        for name in self._names:
+            try:
+                with location.file(name).open() as stream:
+                    content = stream.read(MAX_CONFIG_BYTES + 1)
+            except FileNotFoundError:
+                continue
+            except (OSError, PathError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                raise InvalidRequestError(
+                    f"failed to open text file for read {name}: {reason}"
+                ) from error
+            if len(content) > MAX_CONFIG_BYTES:
+                raise InvalidRequestError(f"{name} is longer than {MAX_CONFIG_BYTES >> 20} MiB")
+            return name, content.decode("utf-8", errors="surrogateescape")
+        return _CONFIG_FILE, None
+
+    def fields_at(self, location: Location) -> Mapping[str, object]:
+        """Return the configuration as agents see it, empty where there is none.
+
+        Raise InvalidRequestError where it cannot be read.
+        """
+        name, text = self.text_at(location)
+        return preliminary(text, name).fields
