@@ -201,25 +201,33 @@ class AgentChain:
         """Raise ServiceError where a LOAD has not ended well."""
         match how:
             case Ending.RETURNED:
-                if (refusal := seat.take_refusal()) is not None:
-                    # Not from it: what is kept of the reason must not keep the agent's frames.
-                    raise self._reason(seat, refusal)
+                self._judge_refusal(seat)
             case Ending.OVER_TIME:
                 raise UnavailableError(
                     f"agent '{seat.name}' did not come to an end within "
                     f"--agent-timeout-secs={self._surroundings.pool.timeout_s:g}"
                 )
             case Ending.CUT_OFF:
-                self._check_wanted()
+                raise self._unwanted()
             case Ending.NO_THREAD:
                 raise UnavailableError(
                     f"no thread is left for agent '{seat.name}': {self._surroundings.pool.lost} "
                     "agents hang; restart the server"
                 )
 
+    def _judge_refusal(self, seat: Seat) -> None:
+        refusal = seat.take_refusal()
+        if refusal is None:
+            return
+        reason = self._reason(seat, refusal)
+        # The reason is kept, and its frames with it: they must not lead to those of the
+        # agent, which may hold what was decrypted.
+        del refusal
+        raise reason
+
     def _reason(self, seat: Seat, refusal: BaseException) -> ServiceError:
         """Return what the model's reason is; what nobody meant to raise is logged whole."""
-        if isinstance(refusal, AgentCancelledError):
+        if isinstance(refusal, AgentCancelledError) and self._cut_off.is_cut:
             return self._unwanted()
         if isinstance(refusal, AgentError):
             return _FAULTS[refusal.fault](str(refusal))

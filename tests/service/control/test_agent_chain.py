@@ -1,6 +1,8 @@
 """A model's agents: what each sees, in which order they hear, and what becomes of refusals."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from interlock.domain.errors import (
 from interlock.runtime.threads import spawn
 from interlock_agents.api import (
     Action,
+    AgentCancelledError,
     AgentError,
     AgentModel,
     DirectoryLocation,
@@ -278,6 +281,28 @@ def test_agents_are_not_asked_once_the_load_was_cancelled_by_one_of_them() -> No
     assert stage.stories == [[L, F], []]
 
 
+def test_an_agent_that_gives_up_when_it_is_cancelled_is_not_to_blame() -> None:
+    def give_up(_: Action, model: AgentModel) -> None:
+        stages[0].chain.cancel()
+        model.check()
+
+    stage = Stage(on(L, give_up))
+    stages = [stage]
+
+    with capture_logs() as logs:
+        refused = refusal_of(stage)
+
+    assert str(refused) == "the load was given up while repository agents were at work"
+    assert logs == []
+
+
+def test_an_agent_that_gives_up_unasked_is() -> None:
+    with capture_logs():
+        refused = refusal_of(Stage(on(L, raising(AgentCancelledError()))))
+
+    assert str(refused) == "agent 'a' failed: AgentCancelledError"
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
@@ -322,11 +347,24 @@ def test_an_agent_that_cannot_be_made_has_no_story() -> None:
     assert stage.stories == [[L, F]]
 
 
-def test_the_reason_keeps_nothing_of_the_agents_frames() -> None:
-    refused = refusal_of(Stage(on(L, raising(AgentError("no")))))
+class Secret:
+    """Something that an agent has in its hands."""
 
+
+def test_what_is_kept_of_a_refusal_keeps_nothing_of_the_agents() -> None:
+    seen: list[weakref.ref[Secret]] = []
+
+    def refuse(_: Action, model: AgentModel) -> None:
+        secret = Secret()
+        seen.append(weakref.ref(secret))
+        raise AgentError("no") from KeyError(model.name)
+
+    refused = refusal_of(Stage(on(L, refuse)))
+
+    gc.collect()
     assert refused.__cause__ is None
     assert refused.__context__ is None
+    assert [secret() for secret in seen] == [None]
 
 
 def test_each_sees_what_the_one_before_has_published_and_its_configuration(

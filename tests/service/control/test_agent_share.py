@@ -203,6 +203,21 @@ def test_agents_are_cut_off_when_the_last_version_is_dropped() -> None:
     assert shared.is_over
 
 
+def test_what_cannot_be_told_is_logged_and_the_rest_is_told() -> None:
+    stage = Stage(nothing)
+    shared = SharedChain(stage.chain, [ONE], at_once)
+    shared.prepare()
+    stage.chain.complete()
+
+    with capture_logs() as logs:
+        shared.settled(ONE, serves=True)
+    shared.leaving(ONE)
+    shared.gone(ONE)
+
+    assert [line["event"] for line in logs] == ["repository agents were not told"]
+    assert stage.stories == [[L, C, U, D]]
+
+
 class Life:
     """A load of versions, each of which goes its way one move at a time."""
 
