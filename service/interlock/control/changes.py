@@ -1,8 +1,9 @@
 """Decide what to ask for when the repositories have changed: what is staged in, orders out.
 
 A version that is complete is asked for; one that is not yet counts as what it was when it
-last was. What cannot be looked at has not changed. Of a model without any version it is said
-once that it has none. Nothing here looks at a disk or a clock.
+last was. The last one that has gone counts until another that is arriving is there. What
+cannot be looked at has not changed. Of a model without any version it is said once that it
+has none. Nothing here looks at a disk or a clock.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,7 +14,7 @@ from interlock.control.wishes import Candidate
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.scan import FoundModel
 from interlock.repository.stager import StagedVersion
-from interlock.repository.staging import Complete, Staging
+from interlock.repository.staging import Complete, Leaving, Staging
 
 NONE: Final[Mapping[str, FoundModel]] = {}
 AGAIN_S: Final = 2.0
@@ -154,12 +155,15 @@ def _of(
     is_named: bool = False,
 ) -> Iterator[Order]:
     was_duplicate, model.is_duplicate = model.is_duplicate, False
-    found = {
+    found: Mapping[int, Candidate] = {
         version: candidate
         for version, one in sorted(staging.items())
         if (candidate := _candidate(StagedVersion(name, version), one, model, sight))
     }
-    before, model.found = model.found, found
+    before = model.found
+    if before and not found and any(not isinstance(one, Leaving) for one in staging.values()):
+        found = before  # a successor is on its way
+    model.found = found
     if not found:
         if before or was_duplicate:
             yield Remove(ModelName(name))

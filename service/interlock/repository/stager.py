@@ -155,9 +155,11 @@ class Stager:
                 known = self._models[name] = _Model(found, _manifest(found))
             elif known.found is found and known.is_at_rest:
                 continue
-            glance.take_in(known, found)
+            glance.take_in(known, found, is_unknown=name in scan.unknown)
         for name in self._models.keys() - scan.models.keys():
-            glance.miss(self._models[name], set())
+            known = self._models[name]
+            root = str(known.found.directory.parent.absolute())
+            glance.miss(known, set(), is_unknown=root in scan.problems)
         self._is_at_start = False
         self._models = {name: known for name, known in self._models.items() if known.versions}
         self._versionless.look(scan, self._models, now)
@@ -206,7 +208,7 @@ class _Glance:
         self._is_at_start = is_at_start
         self._ask: AskWriting | None = None
 
-    def take_in(self, known: _Model, found: FoundModel) -> None:
+    def take_in(self, known: _Model, found: FoundModel, *, is_unknown: bool) -> None:
         """Look at a model that is there."""
         if known.found.manifest != found.manifest or isinstance(known.manifest, Lacking):
             known.manifest = _manifest(found)
@@ -218,12 +220,17 @@ class _Glance:
                 _hide(one)
             else:
                 self._assess(one, known, files)
-        self.miss(known, found.versions.keys())
+        self.miss(known, found.versions.keys(), is_unknown=is_unknown)
 
-    def miss(self, known: _Model, there: AbstractSet[int]) -> None:
-        """Look for those versions of a model that are not there any more."""
+    def miss(self, known: _Model, there: AbstractSet[int], *, is_unknown: bool) -> None:
+        """Look for those versions of a model that are not there any more.
+
+        One that was missed before the model could not be looked at any more has not gone yet.
+        """
         for version in known.versions.keys() - there:
             one = known.versions[version]
+            if is_unknown:
+                one.missed_since = None
             one.staging = assess_absence(one.missed_since, self._now, self._rules)
             one.still = one.verification = one.retry_at = None
             if one.missed_since is None:

@@ -67,6 +67,22 @@ def test_a_version_that_moves_counts_as_it_was() -> None:
     }
 
 
+def test_the_last_that_has_gone_counts_until_its_successor_is_there() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert decide(changes, v1=Leaving(2.0)) == ()
+    assert decide(changes, v2=Settling(3.0)) == ()
+    assert asked(decide(changes, v2=Settling(3.0), named=("m",))) == {1: ("a", "a")}
+    assert asked(decide(changes, v2=Complete("b"))) == {2: ("b", "b")}
+
+
+def test_a_successor_that_goes_before_it_has_come_leaves_nothing() -> None:
+    changes = Changes()
+    decide(changes, v1=Complete("a"))
+    assert decide(changes, v2=Settling(3.0)) == ()
+    assert decide(changes, v2=Leaving(4.0)) == (Remove(ModelName("m")),)
+
+
 def test_a_touch_is_no_change_but_what_was_asked_for_is_as_it_is_now() -> None:
     changes = Changes()
     decide(changes, v1=Complete("a"))

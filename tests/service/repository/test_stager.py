@@ -379,6 +379,24 @@ def test_what_is_removed_again_leaves_as_slowly_as_before(world: World, model: P
     assert world.look(after=10) == {ONE: Leaving(world.now + 2.0)}
 
 
+@pytest.mark.parametrize("what", ["m", "m/1"])
+def test_what_was_missed_only_just_before_nobody_could_look_has_not_gone(
+    world: World, what: str
+) -> None:
+    world.settle()
+    shutil.rmtree(world.root / what)
+    world.look()
+    away = world.root.with_name("away")
+    world.root.rename(away)
+
+    assert world.look(after=10) == {ONE: Leaving(world.now + 2.0)}
+    assert world.look(after=10) == {ONE: Leaving(world.now + 2.0)}
+
+    away.rename(world.root)
+    assert world.look(after=1.9) == {ONE: Leaving(world.now + 0.1)}
+    assert world.look(after=0.2) == {}
+
+
 def test_a_repository_that_is_away_has_lost_nothing(world: World) -> None:
     world.settle()
     world.root.rename(world.root.with_name("away"))
