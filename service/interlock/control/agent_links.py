@@ -29,7 +29,7 @@ def links_of(agents: Sequence[AgentConfig], catalog: AgentCatalog) -> tuple[Link
 
 
 @contextmanager
-def discreet(location: Location, path: str) -> Iterator[None]:
+def unquoted(location: Location, path: str) -> Iterator[None]:
     """Let an error of a configuration that is in memory alone not tell what it says.
 
     Reasons end up in logs, and logs on disks.
@@ -86,5 +86,5 @@ class ConfigReader:
         Raise InvalidRequestError where it cannot be read.
         """
         name, text = self.text_at(location)
-        with discreet(location, name):
+        with unquoted(location, name):
             return preliminary(text, name).fields

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from interlock.control.agent_chain import AgentChain, Surroundings
-from interlock.control.agent_links import ConfigReader, discreet, links_of
+from interlock.control.agent_links import ConfigReader, links_of, unquoted
 from interlock.control.agent_model import Found, Subject
 from interlock.control.agent_share import SharedChain
 from interlock.control.lifecycle import OVER, Event, Phase, Transition
@@ -123,7 +123,7 @@ class Workshop:
                 auto_complete=self.auto_complete,
             )
         path, text = self.reader.text_at(location)
-        with discreet(location, path):
+        with unquoted(location, path):
             return configure(
                 text,
                 model=job.config.name,
