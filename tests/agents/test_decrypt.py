@@ -115,8 +115,17 @@ def test_encrypted_files_take_their_clear_places(model: Path) -> None:
         assert held.notes == [("keys", "master")]
 
 
+def written(model: Path) -> dict[Path, tuple[int, int, int]]:
+    """What there is of a model, and when it was written; not when it was read."""
+    statuses = {path: path.stat() for path in model.rglob("*")}
+    return {
+        path: (status.st_ino, status.st_size, status.st_ctime_ns)
+        for path, status in statuses.items()
+    }
+
+
 def test_clear_content_is_in_memory_and_sealed_and_nowhere_else(model: Path) -> None:
-    before = {path: path.stat() for path in model.rglob("*")}
+    before = written(model)
     with AgentModelFake(model, versions=[1]) as held:
         files = held.load(agent()).files()
 
@@ -125,7 +134,7 @@ def test_clear_content_is_in_memory_and_sealed_and_nowhere_else(model: Path) -> 
             assert isinstance(file, MemoryFile)
             assert file.is_sealed
         assert held._scratch is None
-    assert {path: path.stat() for path in model.rglob("*")} == before
+    assert written(model) == before
 
 
 def test_a_file_without_content_is_one_too(model: Path) -> None:
