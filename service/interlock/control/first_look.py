@@ -5,23 +5,16 @@ poll mode the poller sees to that.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 import structlog
 
 from interlock.domain.ids import ModelName
-from interlock.repository.scan import Scan
+from interlock.repository.scan import Scanning
 from interlock.repository.stager import Stager
 from interlock.repository.staging import Settling
 from interlock.runtime.clock import Clock
 
 log = structlog.get_logger()
-
-
-class Scanning(Protocol):
-    """What finds out what the repositories hold."""
-
-    def scan(self) -> Scan: ...
 
 
 class FirstLook:

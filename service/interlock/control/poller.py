@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -31,7 +31,7 @@ from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.digest import CancelledError
-from interlock.repository.scan import FoundModel, Scan
+from interlock.repository.scan import FoundModel, Scan, Scanning
 from interlock.repository.stager import StagedVersion, Stager, Verification, verify
 from interlock.repository.staging import (
     Complete,
@@ -52,12 +52,6 @@ _SHARE: Final = 5
 _NICENESS: Final = 10
 
 ModelWish = LoadWish | UnloadWish | Trouble
-
-
-class Scanning(Protocol):
-    """What finds out what the repositories hold."""
-
-    def scan(self) -> Scan: ...
 
 
 @dataclass(frozen=True, slots=True)

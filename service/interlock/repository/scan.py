@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from interlock.repository.fingerprint import Fingerprint, by_version, fingerprint_of
 from interlock.repository.layout import MANIFEST_FILE, version_of
@@ -69,6 +69,14 @@ class Scan:
     duplicates: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     problems: Mapping[str, str] = field(default_factory=dict)
+
+
+class Scanning(Protocol):
+    """What finds out what the repositories hold."""
+
+    def scan(self) -> Scan:
+        """Look at every file of every model of every root."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
