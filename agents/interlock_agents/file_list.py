@@ -4,13 +4,13 @@
 versions share and apart for each version.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from interlock_agents.api import AgentError, PathError, checked
+from interlock_agents.json_text import JsonTextError, decoded
 
 MAX_BYTES: Final = 16 << 20
 FORMAT: Final = 1
@@ -44,27 +44,10 @@ def version_of(path: str) -> int | None:
 def parse(content: bytes, *, name: str) -> FileList:
     """Read the text of a list. Raise AgentError, which calls it `name`, where it is none."""
     try:
-        return _Reader(name).whole(json.loads(content, object_pairs_hook=_unique))
-    except _DuplicateError as error:
-        raise AgentError(f"{name}: {error} stands there twice") from error
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise AgentError(f"{name} is not JSON ({place}: {error.msg})") from error
-    except (ValueError, RecursionError) as error:  # no text, too long a number, too deep
-        raise AgentError(f"{name} is not JSON") from error
-
-
-class _DuplicateError(Exception):
-    """A name stands twice in one object, and JSON does not say which of them counts."""
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields: dict[str, object] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise _DuplicateError(repr(key))
-        fields[key] = value
-    return fields
+        value = decoded(content, name)
+    except JsonTextError as error:
+        raise AgentError(str(error)) from error
+    return _Reader(name).whole(value)
 
 
 class _Reader:
