@@ -145,6 +145,7 @@ def test_unload_returns_before_the_drain_is_over(repository: Repository, client:
 
     assert not call.done()
     assert rows(client, "busy")[0][:2] == ("1", "UNLOADING")
+    assert client.ready()
     assert call.result().id == "in"
     eventually(lambda: rows(client, "busy") == [("1", "UNAVAILABLE", "unloaded")])
 

@@ -18,6 +18,8 @@ DUPLICATE: Final = "model appears in two or more repositories"
 _NO_CONFIG: Final = ModelConfig("")
 UNLOADED: Final = "unloaded"
 """The reason of a version that was taken down on purpose; strict readiness looks for it."""
+_FINE: Final = frozenset({Readiness.READY, Readiness.UNLOADING})
+"""What strict readiness never minds: nothing is unloaded but on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,10 @@ def strictly_ready(views: Iterable[ModelView]) -> bool:
 def objections(views: Iterable[ModelView]) -> Iterator[str]:
     """Yield why strict readiness says no, a sentence for each model that is to blame.
 
-    Every version that is known must serve, or have been taken down on purpose. A version on
-    its way in or out does not count while another of its model serves: a successor that
-    loads must not make the whole server unready. Where each version stands alone, at start
+    Every version that is known must serve, or have been taken down on purpose: from the moment
+    it drains, so that an unload does not make the server unready for as long as that takes. A
+    version on its way in does not count while another of its model serves: a successor that
+    loads must not make the whole server unready either. Where each version stands alone, at start
     and in poll mode, one that failed does not count either then: whoever copies a broken
     version into the repository has not broken the server.
     """
@@ -214,7 +217,7 @@ def _objection(view: ModelView) -> str:
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:
                 return _condition(version)
-        elif version.readiness is not Readiness.READY and not moving_is_fine:
+        elif version.readiness not in _FINE and not moving_is_fine:
             return _condition(version)
     return ""
 

@@ -120,7 +120,7 @@ def test_trouble_has_no_line_of_its_own_where_a_version_serves() -> None:
         (Readiness.UNAVAILABLE, "unloaded", True),
         (Readiness.UNAVAILABLE, "Internal: broken", False),
         (Readiness.LOADING, "", False),
-        (Readiness.UNLOADING, "", False),
+        (Readiness.UNLOADING, "", True),
         (Readiness.UNKNOWN, "", False),
     ],
 )
