@@ -1,0 +1,259 @@
+"""What is made of what agents say, and what of it a change of policy leaves."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from interlock.control.agent_policy import (
+    AgentPolicy,
+    Candidate,
+    Decision,
+    Mode,
+    Objection,
+    RequiredAgent,
+    Rule,
+    Signer,
+    decide,
+)
+from interlock.control.agent_verdicts import (
+    Graces,
+    Heard,
+    Reassessment,
+    Standing,
+    Verdict,
+    judge,
+    reassess,
+)
+from interlock.domain.config_agents import AgentConfig
+from interlock.domain.ids import ModelName, Version, VersionKey
+
+CHECKSUM = RequiredAgent("checksum", {"manifest": "m"})
+SIGNATURE = RequiredAgent("signature")
+RELEASE = Signer("release", key="/r.pub")
+VENDOR = Signer("vendor", key="/v.pub")
+
+
+def decision(
+    *required: RequiredAgent,
+    signers: tuple[Signer, ...] = (),
+    mode: Mode = Mode.ENFORCE,
+    asked: tuple[AgentConfig, ...] = (),
+    forbidden: tuple[str, ...] = (),
+    backend: str = "",
+) -> Decision:
+    rule = Rule(("*",), mode, required, forbidden, signers, line=1)
+    return decide(AgentPolicy((rule,)), Candidate("m", asked, backend=backend))
+
+
+def obeyed(decision: Decision, signer: str = "release") -> tuple[Heard, ...]:
+    """Return what is heard of agents that all pass the model."""
+    return tuple(
+        Heard(
+            agent.name,
+            agent.parameters,
+            notes={"signer": signer} if agent.name == "signature" else {},
+        )
+        for agent in decision.agents
+    )
+
+
+def kinds(verdict: Verdict | Reassessment) -> list[Objection]:
+    return [finding.objection for finding in verdict.findings]
+
+
+def test_a_model_that_all_agents_pass_passes() -> None:
+    wanted = decision(CHECKSUM, SIGNATURE, signers=(RELEASE,))
+
+    verdict = judge(wanted, obeyed(wanted))
+
+    assert verdict.passes
+    assert verdict.refusal is None
+
+
+def test_a_required_agent_that_did_not_run_is_missed() -> None:
+    verdict = judge(decision(CHECKSUM), ())
+
+    assert verdict.refusal == (
+        "policy: the agent 'checksum' is required and has not run (rule '*', policy:1)"
+    )
+
+
+def test_an_agent_that_ran_with_other_parameters_is_missed() -> None:
+    assert kinds(judge(decision(CHECKSUM), (Heard("checksum", {}),))) == [Objection.MISSING_AGENT]
+
+
+def test_required_agents_that_ran_in_another_order_are_missed() -> None:
+    wanted = decision(CHECKSUM, SIGNATURE)
+
+    assert kinds(judge(wanted, obeyed(wanted)[::-1])) == [Objection.MISSING_AGENT]
+
+
+def test_a_refusal_is_what_is_told_and_not_those_that_it_kept_from_running() -> None:
+    verdict = judge(
+        decision(CHECKSUM, SIGNATURE, mode=Mode.WARN),
+        (Heard("checksum", CHECKSUM.parameters, refusal="Mismatched file"),),
+    )
+
+    assert verdict.refusal is None
+    assert verdict.warning == (
+        "policy: the agent 'checksum' refuses it: Mismatched file (rule '*', policy:1)"
+    )
+
+
+def test_the_refusal_of_an_agent_that_only_the_model_asked_for_counts_too() -> None:
+    wanted = decision(asked=(AgentConfig("fetch"),))
+
+    assert not judge(wanted, (Heard("fetch", {}, refusal="gone"),)).passes
+
+
+@pytest.mark.parametrize("notes", [{}, {"signer": "vendor"}])
+def test_the_signature_of_somebody_else_does_not_count(notes: dict[str, str]) -> None:
+    wanted = decision(SIGNATURE, signers=(RELEASE,))
+    heard = (Heard("signature", {"key:release": "/r.pub"}, notes=notes),)
+
+    assert kinds(judge(wanted, heard)) == [Objection.SIGNER]
+
+
+def test_a_signer_that_the_models_own_agent_trusts_does_not_count() -> None:
+    asked = (AgentConfig("signature", {"key:release": "/evil.pub"}),)
+    wanted = decision(SIGNATURE, signers=(RELEASE,), asked=asked)
+    mine, theirs = obeyed(wanted)
+    assert theirs.parameters == {"key:release": "/evil.pub"}
+
+    verdict = judge(wanted, (Heard(mine.name, mine.parameters), theirs))
+
+    assert kinds(verdict) == [Objection.SIGNER]
+
+
+def test_a_version_that_still_passes_is_left_alone() -> None:
+    wanted = decision(CHECKSUM, SIGNATURE, signers=(RELEASE,))
+    verdict = judge(wanted, obeyed(wanted))
+
+    assert reassess(wanted, verdict).standing is Standing.PASSES
+    assert reassess(decision(SIGNATURE, signers=(RELEASE, VENDOR)), verdict).standing is (
+        Standing.PASSES
+    )
+    assert reassess(decision(), verdict).standing is Standing.PASSES
+
+
+def test_a_version_that_an_agent_has_not_seen_lacks_a_verdict() -> None:
+    verdict = judge(decision(CHECKSUM), obeyed(decision(CHECKSUM)))
+
+    for wanted in (
+        decision(CHECKSUM, RequiredAgent("decrypt")),
+        decision(RequiredAgent("checksum", {"manifest": "other"})),
+        decision(CHECKSUM, SIGNATURE, signers=(RELEASE,)),
+    ):
+        reassessment = reassess(wanted, verdict)
+        assert reassessment.standing is Standing.LACKS
+        assert not reassessment.is_to_go
+
+
+def test_a_version_from_before_there_was_a_policy_lacks_a_verdict() -> None:
+    assert reassess(decision(CHECKSUM), None).standing is Standing.LACKS
+    assert reassess(decision(), None).standing is Standing.PASSES
+
+
+def test_a_version_whose_signer_no_longer_counts_fails_at_once() -> None:
+    before = decision(SIGNATURE, signers=(RELEASE, VENDOR))
+    verdict = judge(before, obeyed(before, "vendor"))
+
+    reassessment = reassess(decision(SIGNATURE, signers=(RELEASE,)), verdict)
+
+    assert reassessment.standing is Standing.FAILS
+    assert reassessment.is_to_go
+    assert reassessment.reason == (
+        "policy: it is signed by 'vendor', and what counts is the signature of release "
+        "(rule '*', policy:1)"
+    )
+
+
+def test_a_version_whose_signer_has_another_key_now_is_looked_at_again() -> None:
+    before = decision(SIGNATURE, signers=(RELEASE,))
+    verdict = judge(before, obeyed(before))
+    after = decision(SIGNATURE, signers=(Signer("release", key="/new.pub"),))
+
+    assert reassess(after, verdict).standing is Standing.LACKS
+
+
+def test_a_version_of_a_kind_that_is_forbidden_now_fails() -> None:
+    asked = (AgentConfig("fetch"),)
+    verdict = judge(decision(asked=asked), obeyed(decision(asked=asked)))
+
+    assert reassess(decision(asked=asked, forbidden=("*",)), verdict).is_to_go
+    assert reassess(decision(asked=asked, backend="python"), verdict).is_to_go
+
+
+def test_what_was_tolerated_fails_once_the_policy_is_enforced() -> None:
+    audited = decision(CHECKSUM, mode=Mode.AUDIT)
+    verdict = judge(audited, (Heard("checksum", CHECKSUM.parameters, refusal="Mismatched"),))
+    assert verdict.refusal is verdict.warning is None
+
+    assert reassess(decision(CHECKSUM, mode=Mode.WARN), verdict).standing is Standing.FAILS
+    assert not reassess(decision(CHECKSUM, mode=Mode.WARN), verdict).is_to_go
+    assert reassess(decision(CHECKSUM), verdict).is_to_go
+
+
+REQUIRED = st.lists(
+    st.builds(
+        RequiredAgent,
+        st.sampled_from(["checksum", "signature", "decrypt"]),
+        st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2),
+    ),
+    max_size=3,
+)
+SIGNERS = st.sampled_from([(), (RELEASE,), (VENDOR,), (RELEASE, VENDOR)])
+
+
+@given(REQUIRED, SIGNERS, REQUIRED, SIGNERS, st.sampled_from(["release", "vendor", "x"]))
+def test_what_stands_after_a_change_would_pass_a_load_as_well(
+    old: list[RequiredAgent],
+    old_signers: tuple[Signer, ...],
+    new: list[RequiredAgent],
+    new_signers: tuple[Signer, ...],
+    signer: str,
+) -> None:
+    before = decision(*old, signers=old_signers)
+    verdict = judge(before, obeyed(before, signer))
+    after = decision(*new, signers=new_signers)
+
+    standing = reassess(after, verdict).standing
+
+    assert standing is not Standing.PASSES or judge(after, verdict.heard).passes
+    if verdict.passes:
+        assert reassess(before, verdict).standing is Standing.PASSES
+
+
+def key(number: int) -> VersionKey:
+    return VersionKey(ModelName("m"), Version(number))
+
+
+FAILS = Reassessment(Standing.FAILS)
+PASSES = Reassessment(Standing.PASSES)
+
+
+def test_a_version_goes_when_its_grace_is_over() -> None:
+    graces = Graces(10.0)
+
+    assert graces.step({key(1): FAILS, key(2): PASSES}, 100.0) == ()
+    assert graces.due() == 110.0
+    assert graces.step({key(1): FAILS, key(2): FAILS}, 105.0) == ()
+    assert graces.step({key(1): FAILS, key(2): FAILS}, 110.0) == (key(1),)
+    assert graces.step({key(1): FAILS, key(2): FAILS}, 115.0) == (key(1), key(2))
+
+
+def test_a_version_that_passes_again_has_its_whole_grace_again() -> None:
+    graces = Graces(10.0)
+    graces.step({key(1): FAILS}, 100.0)
+    graces.step({key(1): PASSES}, 105.0)
+
+    assert graces.due() is None
+    assert graces.step({key(1): FAILS}, 112.0) == ()
+
+
+def test_without_a_grace_a_version_goes_at_once() -> None:
+    assert Graces(0.0).step({key(1): FAILS}, 5.0) == (key(1),)
+
+
+@pytest.mark.parametrize("mode", [Mode.AUDIT, Mode.WARN])
+def test_nothing_goes_where_the_policy_only_looks_on(mode: Mode) -> None:
+    assert Graces(0.0).step({key(1): Reassessment(Standing.FAILS, mode=mode)}, 5.0) == ()
