@@ -252,7 +252,12 @@ def _unruled(candidate: Candidate) -> Decision:
 
 
 def _asked_for(candidate: Candidate) -> tuple[AgentConfig, ...]:
-    """Return the model's own agents, and then those of the request that are none of them."""
+    """Return the model's own agents, and then those of the request that are none of them.
+
+    Where a request brings the files, the model is the request's.
+    """
+    if candidate.override is Override.FILES:
+        return candidate.overriding
     left = list(candidate.agents)
     added = []
     for agent in candidate.overriding:

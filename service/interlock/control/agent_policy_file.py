@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,8 @@ class PolicySource:
     path: Path
     repositories: Sequence[Path] = ()
     known_agents: Callable[[], Collection[str]] | None = None
+    user: int = field(default_factory=os.geteuid)
+    """The server's own, whose files it trusts besides root's."""
 
     def identity(self) -> Identity:
         """Return what to compare to see a change; follows links, as Kubernetes needs."""
@@ -82,9 +84,9 @@ class PolicySource:
         _check_outside(self.path, real, self.repositories)
         if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
             return
-        _check_rights(self.path, found, "chmod go-w")
+        _check_rights(self.path, found, self.user)
         for directory in {real.parent, self.path.absolute().parent}:
-            _check_directory(directory)
+            _check_way(directory, self.user)
 
 
 class PolicyWatch:
@@ -122,10 +124,12 @@ class PolicyWatch:
     def step(self) -> None:
         """Take what the file holds if it is news, and has been the same for two looks.
 
-        So that a file which is being written is not read while the half of it is there.
+        So that a file which is being written is not read while the half of it is there. One
+        that cannot be used is tried each time: what hinders it need not be in the file.
         """
         last, self._last = self._last, self._source.identity()
-        if self._last != last or self._last == self._taken:
+        is_news = self._last != self._taken or self._state.trouble is not None
+        if self._last != last or not is_news:
             return
         self._taken = self._last
         try:
@@ -136,11 +140,14 @@ class PolicyWatch:
             self._take(policy, digest)
 
     def _refuse(self, trouble: str) -> None:
+        if trouble != self._state.trouble:
+            log.error("kept the old agent policy", reason=trouble, in_force=self._state.digest)
         self._state = replace(self._state, trouble=trouble)
-        log.error("kept the old agent policy", reason=trouble, in_force=self._state.digest)
 
     def _take(self, policy: AgentPolicy, digest: str) -> None:
         if digest == self._state.digest:
+            if self._state.trouble is not None:
+                log.info("the agent policy is the one in force again", digest=digest)
             self._state = replace(self._state, trouble=None)
             return
         self._state = PolicyState(policy, digest, self._state.revision + 1)
@@ -185,18 +192,17 @@ def _check_outside(path: Path, real: Path, repositories: Sequence[Path]) -> None
             )
 
 
-def _check_directory(directory: Path) -> None:
-    """Refuse a directory in which others can put another file in the place of this one."""
-    found = directory.stat()
-    if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS:
-        return  # in it one's files are one's own
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        return
-    _check_rights(directory, found, "chmod go-w")
+def _check_way(directory: Path, user: int) -> None:
+    """Refuse directories in which others can put another file, or folder, in this one's place."""
+    for one in (directory, *directory.parents):
+        found = one.stat()
+        # With that bit one's files are one's own.
+        if not found.st_mode & stat.S_ISVTX:
+            _check_rights(one, found, user)
 
 
-def _check_rights(path: Path, found: os.stat_result, remedy: str) -> None:
-    if found.st_uid not in {0, os.geteuid()}:
+def _check_rights(path: Path, found: os.stat_result, user: int) -> None:
+    if found.st_uid not in {0, user}:
         raise PolicyError(f"{path} belongs to another user: it must be the server's own, or root's")
     if found.st_mode & _OTHERS:
-        raise PolicyError(f"{path} can be written by others: {remedy} {path}")
+        raise PolicyError(f"{path} can be written by others: chmod go-w {path}")

@@ -25,6 +25,8 @@ from interlock.domain.ids import VersionKey
 SIGNER_NOTE: Final = "signer"
 """What the agent `signature` notes: the name of the signer, as the policy has it."""
 
+_OUTCOMES: Final = {Mode.AUDIT: "would-refuse", Mode.WARN: "warned", Mode.ENFORCE: "refused"}
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -49,6 +51,11 @@ class Verdict:
     @property
     def passes(self) -> bool:
         return not self.findings
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, in a word of the audit log."""
+        return "passed" if self.passes else _OUTCOMES[self.mode]
 
     @property
     def refusal(self) -> str | None:
@@ -96,7 +103,7 @@ def judge(decision: Decision, heard: Sequence[Heard]) -> Verdict:
     # Those behind one that refuses do not run, which says nothing of its own.
     is_cut_short = any(words.refusal is not None for words in heard)
     for agent, words in _matched(decision.agents, heard):
-        if words is not None:
+        if words is not None and _is_same_trust(agent, words, _signers(decision)):
             findings.extend(_against(agent, words, _signers(decision)))
         elif agent.is_required and not is_cut_short:
             reason = f"the agent '{agent.name}' is required and has not run"
@@ -122,7 +129,7 @@ def reassess(decision: Decision, verdict: Verdict | None) -> Reassessment:
             continue
         against = _against(agent, words, _signers(decision))
         failing.extend(against)
-        if not against and not _is_same_trust(agent, words):
+        if not against and not _is_same_trust(agent, words, _signers(decision)):
             reason = "the key or the certificates of its signer are others now"
             lacking.append(Finding(Objection.SIGNER, reason))
     standing = Standing.FAILS if failing else Standing.LACKS if lacking else Standing.PASSES
@@ -194,10 +201,12 @@ def _against(agent: ChosenAgent, words: Heard, signers: Sequence[Signer]) -> tup
     return (Finding(Objection.SIGNER, reason),)
 
 
-def _is_same_trust(agent: ChosenAgent, words: Heard) -> bool:
-    """Whether the signer was held against the key that counts now."""
-    if agent.name != SIGNATURE:
+def _is_same_trust(agent: ChosenAgent, words: Heard, signers: Sequence[Signer]) -> bool:
+    """Whether the signer was held against what counts now, whoever else did then."""
+    if agent.name != SIGNATURE or not agent.is_required:
         return True
+    if not signers:
+        return agent.parameters == words.parameters
     signer = words.notes.get(SIGNER_NOTE, "")
     return _trust(agent.parameters, signer) == _trust(words.parameters, signer)
 

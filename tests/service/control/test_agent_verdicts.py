@@ -175,6 +175,27 @@ def test_a_version_whose_signer_has_another_key_now_is_looked_at_again() -> None
     assert reassess(after, verdict).standing is Standing.LACKS
 
 
+@pytest.mark.parametrize("notes", [{}, {"signer": "release"}])
+@pytest.mark.parametrize("signers", [(), (RELEASE,)])
+def test_what_a_model_had_checked_by_a_key_of_its_own_is_looked_at_again(
+    notes: dict[str, str], signers: tuple[Signer, ...]
+) -> None:
+    own = (Heard("signature", {"key:release": "/evil.pub"}, notes=notes),)
+    wanted = decision(SIGNATURE, signers=signers)
+
+    assert reassess(wanted, Verdict(own)).standing is not Standing.PASSES
+    assert not judge(wanted, own).passes
+
+
+@pytest.mark.parametrize(
+    ("mode", "outcome"),
+    [(Mode.AUDIT, "would-refuse"), (Mode.WARN, "warned"), (Mode.ENFORCE, "refused")],
+)
+def test_the_outcome_is_in_the_words_of_the_audit_log(mode: Mode, outcome: str) -> None:
+    assert judge(decision(CHECKSUM, mode=mode), ()).outcome == outcome
+    assert judge(decision(mode=mode), ()).outcome == "passed"
+
+
 def test_a_version_of_a_kind_that_is_forbidden_now_fails() -> None:
     asked = (AgentConfig("fetch"),)
     verdict = judge(decision(asked=asked), obeyed(decision(asked=asked)))
