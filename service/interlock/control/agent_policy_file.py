@@ -95,8 +95,15 @@ class PolicyWatch:
     `changed` is called with each new policy, after it is in force, by whoever calls `step`.
     """
 
-    def __init__(self, source: PolicySource, changed: Callable[[AgentPolicy], None]) -> None:
+    def __init__(
+        self,
+        source: PolicySource,
+        changed: Callable[[AgentPolicy], None],
+        *,
+        poll_s: float = POLL_S,
+    ) -> None:
         """Read the policy. Raise PolicyError: a server does not start without the one it has."""
+        self._poll_s = poll_s
         self._source = source
         self._changed = changed
         # Before reading: what is written in between is a change.
@@ -112,7 +119,7 @@ class PolicyWatch:
         return self._state
 
     def start(self) -> None:
-        """Begin to look at the file every second, in a thread of its own."""
+        """Begin to look at the file every `poll_s`, in a thread of its own."""
         self._thread = spawn("agent-policy", self._run)
 
     def close(self) -> None:
@@ -157,7 +164,7 @@ class PolicyWatch:
         self._changed(policy)
 
     def _run(self) -> None:
-        while not self._closing.wait(POLL_S):
+        while not self._closing.wait(self._poll_s):
             self.step()
 
 

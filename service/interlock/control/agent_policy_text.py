@@ -65,8 +65,10 @@ class _Reader:
         mode = _mode(top, Mode.ENFORCE)
         signers = self._signers(top.fields.get("signers"))
         rules = _items(_needed(top, "rules", "a policy"), "rules")
+        read_rules = tuple(self._rule(rule, mode, signers) for rule in rules)
+        _check_reach(rules, read_rules)
         return AgentPolicy(
-            rules=tuple(self._rule(rule, mode, signers) for rule in rules),
+            rules=read_rules,
             mode=mode,
             name=self.name,
         )
@@ -133,6 +135,20 @@ class _Reader:
                 f"there is no agent '{name}'{_near(name, self.known_agents)}", node.place
             )
         return name
+
+
+def _check_reach(nodes: Iterable[Node], rules: Iterable[Rule]) -> None:
+    """Refuse rules that never hold, since their author thinks that they do."""
+    catching_all: Rule | None = None
+    for node, rule in zip(nodes, rules, strict=True):
+        if catching_all is not None:
+            raise YamlError(
+                f"this rule never holds: that of line {catching_all.line} is before it and "
+                "matches every name",
+                node.place,
+            )
+        if "*" in rule.match:
+            catching_all = rule
 
 
 def _parameters(agent: Fields) -> dict[str, str]:

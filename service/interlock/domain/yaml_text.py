@@ -77,16 +77,22 @@ def read(content: bytes) -> Node:
     if len(content) > MAX_BYTES:
         raise YamlError(f"the file is longer than {MAX_BYTES >> 10} KiB", Place(1, 1))
     text = _decoded(content)
+    composer = _Composer(yaml.parse(text, Loader=yaml.SafeLoader))
     try:
-        return _Composer(yaml.parse(text, Loader=yaml.SafeLoader)).document()
+        return composer.document()
+    except YamlError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(1, 1) if mark is None else _place(mark)
+        place = composer.place if mark is None else _place(mark)
         raise YamlError(_said(error), place) from error
     except yaml.reader.ReaderError as error:
         # Its position counts the characters that it has looked at.
         place = _place_of(text[: error.position])
         raise YamlError("a control character, which no YAML text may hold", place) from error
+    except (ValueError, OverflowError) as error:
+        # The parser's own, of an escaped character or a version that there cannot be.
+        raise YamlError(f"not YAML behind this place: {error}", composer.place) from error
 
 
 def _decoded(content: bytes) -> str:
@@ -115,6 +121,8 @@ class _Composer:
     def __init__(self, events: Iterator[yaml.Event]) -> None:
         self._events = events
         self._nodes = 0
+        self.place = Place(1, 1)
+        """Where what was read last begins."""
 
     def document(self) -> Node:
         next(self._events)  # the stream begins
@@ -131,9 +139,11 @@ class _Composer:
         return node
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        place = _place(event.start_mark)
+        self.place = place = _place(event.start_mark)
         self._admit(event, place, depth)
         if isinstance(event, yaml.ScalarEvent):
+            if not event.value.isprintable():
+                raise YamlError("a text is one line of characters that can be seen", place)
             return Text(place, event.value, is_quoted=event.style is not None)
         if isinstance(event, yaml.SequenceStartEvent):
             return Items(place, tuple(self._items(depth)))

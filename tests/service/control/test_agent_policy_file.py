@@ -1,6 +1,7 @@
 """Whose policy counts, and when another one takes its place."""
 
 import os
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -286,3 +287,16 @@ def test_the_thread_ends_when_it_is_told_to(watch: PolicyWatch) -> None:
 
     assert watch._thread is not None
     assert not watch._thread.is_alive()
+
+
+def test_the_thread_takes_what_the_file_holds(path: Path) -> None:
+    changed = threading.Event()
+    watch = PolicyWatch(PolicySource(path), lambda _: changed.set(), poll_s=0.01)
+    watch.start()
+    try:
+        written(path, OTHER)
+        assert changed.wait(30.0)
+    finally:
+        watch.close()
+
+    assert patterns(watch.state.policy) == ["b"]

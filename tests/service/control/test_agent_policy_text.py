@@ -208,6 +208,11 @@ def test_any_agent_may_be_required_where_nobody_says_which_there_are() -> None:
             "p.yaml:2:1: 'version' stands in line 1 already: keep one of the two",
             id="a key twice",
         ),
+        pytest.param(
+            rule("  - match: a\n"),
+            "p.yaml:4:5: this rule never holds: that of line 3 is before it",
+            id="a rule behind one for every name",
+        ),
         pytest.param("version: [1\n", "p.yaml:2:1: while parsing", id="not YAML"),
     ],
 )

@@ -83,6 +83,13 @@ def test_tells_quoted_texts_from_words() -> None:
         pytest.param("? [a]\n: 1\n", "f.yaml:1:3: a key must be a word", id="a list as key"),
         pytest.param("a: [1, 2\n", "f.yaml:2:1: while parsing a flow sequence", id="not closed"),
         pytest.param("a:\n\tb: 1\n", "f.yaml:2:1: while scanning", id="tab"),
+        pytest.param(
+            'a: 1\nb: "\\UFFFFFFFF"\n', "f.yaml:2:1: not YAML behind this place", id="no character"
+        ),
+        pytest.param(f"%YAML 1.{'9' * 9999}\n---\na: 1\n", "f.yaml:1:1: not YAML", id="no version"),
+        pytest.param('a: "\\ud800"', "f.yaml:1:4: a text is one line", id="half a character"),
+        pytest.param('a: "b\\0c"', "f.yaml:1:4: a text is one line", id="a null"),
+        pytest.param("a: |\n  b\n", "f.yaml:1:4: a text is one line", id="several lines"),
         pytest.param("a: 1\nb: \x07\n", "f.yaml:2:4: a control character", id="control character"),
     ],
 )
@@ -106,6 +113,26 @@ def test_refuses_what_is_too_long() -> None:
 )
 def test_refuses_what_is_too_much_without_reading_all_of_it(text: str) -> None:
     assert "more inside each other" in refusal(text)
+
+
+FRAGMENTS = st.lists(
+    st.sampled_from(
+        ["a", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ", ", "? ", "'", '"', "\\x", "\\U", "|",
+         ">", "%YAML ", "%TAG ", "---", "...", "!", "&a ", "*a", "#", "1", "@", "<<", "\t", "\\"]
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(FRAGMENTS)
+def test_no_fragments_break_the_reader(fragments: list[str]) -> None:
+    place = Place(1, 1)
+    try:
+        read("".join(fragments).encode())
+    except YamlError as error:
+        place = error.place
+
+    assert place >= Place(1, 1)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
