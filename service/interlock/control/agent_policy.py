@@ -82,13 +82,9 @@ class RequiredAgent:
     def takes(self, asked: AgentConfig) -> bool:
         """Whether one call can do what is required and what the model asks for."""
         return asked.name == self.name and all(
-            self.parameters[key] == value if key in self.parameters else self._accepts(key)
+            self.parameters[key] == value if key in self.parameters else _is_like(key, self.accepts)
             for key, value in asked.parameters.items()
         )
-
-    def _accepts(self, parameter: str) -> bool:
-        # A model must not add to whom the signature agent trusts.
-        return self.name != SIGNATURE and _is_like(parameter, self.accepts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +121,7 @@ class Rule:
         if agent.name != SIGNATURE:
             return agent
         told = {key: value for one in self.signers for key, value in one.parameters.items()}
+        # Nothing is accepted: a model must not add to whom the agent trusts.
         return RequiredAgent(agent.name, {**agent.parameters, **told})
 
 
