@@ -349,6 +349,11 @@ ACCESS_LOG: Final = Flag(
     "access-log", Group.LOGS, read.fraction, _LOGS.access_log, "FRACTION",
     "a line for each request, or for this fraction of them; 0 is off", bare="true",
 )  # fmt: skip
+AUDIT_LOG: Final = _file(
+    "audit-log", Group.LOGS,
+    "a file outside of every model repository to which a line of JSON is added for whatever"
+    " changes what is served: who, what, which digest, what came of it",
+)  # fmt: skip
 
 FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_REPOSITORY,
@@ -410,6 +415,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     LOG_ERROR,
     LOG_FORMAT,
     ACCESS_LOG,
+    AUDIT_LOG,
 )
 
 

@@ -12,6 +12,7 @@ from interlock.control.lateness import is_late
 from interlock.control.lifecycle import ON_THE_WAY, Phase, Transition, readiness_of
 from interlock.control.reports import Report
 from interlock.control.rollback import Content
+from interlock.domain.cause import A_LOAD, Cause
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.domain.transition import VersionState
@@ -33,7 +34,8 @@ class Record:
     `refusal` is why its repository agents, or what they left behind, kept it from being
     loaded at all. `failures` is how often its content has failed so far. `standby_until` is
     the end of its rollback window. `body` stands for the files but for the configuration;
-    `adjustment` is what is to become of the instances of what serves, or failed to.
+    `adjustment` is what is to become of the instances of what serves, or failed to. `cause` is
+    why it was begun.
     """
 
     job: LoadJob
@@ -50,6 +52,7 @@ class Record:
     standby_until: float | None = None
     body: str = ""
     adjustment: Adjustment | None = None
+    cause: Cause = A_LOAD
 
     @property
     def content(self) -> Content:

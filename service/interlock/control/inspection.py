@@ -95,6 +95,15 @@ class Inspection:
             hold="" if view is None or view.hold is None else view.hold.reason,
         )
 
+    def digest_of(self, key: GenerationKey) -> str:
+        """Return the digest of what serves, `PENDING` until it is made, "" without one."""
+        view = self._manager.view(key.model)
+        generations = () if view is None else view.generations
+        for generation in generations:
+            if generation.state.key == key:
+                return self._digest_of(key, generation.fingerprint)
+        return ""
+
     def plan(self, model: str) -> LoadPlan:
         """Return what a load would do now. Raise as a load would where there is nothing to load."""
         check_model_name(model)

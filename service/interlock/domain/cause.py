@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,9 @@ class Actor:
     subject: str = ""
     """Of the client's certificate, as RFC 4514 writes it."""
     key_name: str = ""
+
+
+SERVER: Final = Actor()
 
 
 class Deed(Enum):
@@ -46,7 +50,15 @@ class Cause:
     """A deed and who does it; the server itself where nobody is named."""
 
     deed: Deed = Deed.LOAD
-    who: Actor = Actor()
+    who: Actor = SERVER
+
+
+A_LOAD: Final = Cause(Deed.LOAD)
+AN_UNLOAD: Final = Cause(Deed.UNLOAD)
+A_ROLLBACK: Final = Cause(Deed.ROLLBACK)
+A_RETRY: Final = Cause(Deed.RETRY)
+A_POLL: Final = Cause(Deed.POLL_LOAD)
+"""Of the server's own accord."""
 
 
 def load_deed(*, has_config: bool, has_files: bool) -> Deed:

@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from interlock.domain.cause import Actor
+from interlock.domain.cause import SERVER, Actor
 
 log = structlog.get_logger()
 
@@ -49,8 +49,8 @@ class AuditEvent:
     what: str
     """A word of `domain.cause.Deed`, or another: "digest", "server-start", …"""
     outcome: str
-    """"ok", "refused", "failed", "warned", "would-refuse"."""
-    who: Actor = Actor()
+    """"ok", "begun", "failed", "refused", "warned", "would-refuse"."""
+    who: Actor = SERVER
     model: str = ""
     version: int | None = None
     generation: int | None = None
