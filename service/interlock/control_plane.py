@@ -14,6 +14,8 @@ import structlog
 from interlock.backends.catalog import LOAD_COPIES, built_in
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_policy import AgentPolicy, is_heard
+from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
 from interlock.control.chronicle import AuditChronicle
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
@@ -54,7 +56,7 @@ from interlock.serving.load_job import LoadJob
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import AgentSettings, ControlMode, RepositorySettings, Settings
-from interlock.telemetry.audit import AgentVerdict, AuditEvent
+from interlock.telemetry.audit import AuditEvent
 from interlock.telemetry.free_memory import read_free_memory
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog
@@ -79,8 +81,9 @@ class ControlPlane:
 
     `record` takes in lines of the audit log, where there is one.
 
-    Raise OSError where object stores cannot be mirrored in the scratch directory, and
-    MissingPackageError where what speaks to them is not installed.
+    Raise OSError where object stores cannot be mirrored in the scratch directory,
+    MissingPackageError where what speaks to them is not installed, and PolicyError where the
+    policy for repository agents cannot be used.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class ControlPlane:
         self._closing = threading.Event()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        self._catalog = catalog_of(settings.agents)
+        self._policy = self._open_policy(settings.agents)
         self.listing = RepositoryListing(
             self._roots,
             clock=monotonic,
@@ -142,6 +147,8 @@ class ControlPlane:
         self.listing.begin(self.manager.first_loads)
         self.listing.start(on_death)
         self.manager.start(on_death)
+        if self._policy is not None:
+            self._policy.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
@@ -150,6 +157,8 @@ class ControlPlane:
         self._closing.set()
         for root in self._cloud:
             root.close()
+        if self._policy is not None:
+            self._policy.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -165,6 +174,23 @@ class ControlPlane:
         """End, once everything is unloaded."""
         self.manager.close()
         self._scratch.close()
+
+    def _open_policy(self, settings: AgentSettings) -> PolicyWatch | None:
+        """Read the policy. Raise PolicyError."""
+        if settings.policy is None:
+            return None
+        repositories = (*self._settings.roots, *self._roots)
+        source = PolicySource(settings.policy, repositories, self._catalog.names)
+        return PolicyWatch(source, self._policy_changed)
+
+    def _policy_now(self) -> AgentPolicy | None:
+        return None if self._policy is None else self._policy.state.policy
+
+    def _policy_changed(self, policy: AgentPolicy) -> None:
+        pass
+
+    def _is_heard(self, model: str, is_overridden: bool) -> bool:
+        return is_heard(self._policy_now(), model, is_overridden=is_overridden)
 
     def _open_cloud(self) -> tuple[CloudRoot, ...]:
         if self._settings.cloud.locations:
@@ -196,6 +222,7 @@ class ControlPlane:
             version_fallback=settings.version_fallback,
             scratch=self._scratch,
             namespacing=settings.namespacing,
+            is_heard=self._is_heard,
         )
 
     def _build_repository(self) -> Repository:
@@ -251,20 +278,8 @@ class ControlPlane:
         self, settings: AgentSettings, check: Callable[[LoadJob, str], None]
     ) -> Preparations:
         reader = ConfigReader(self._settings.config_name)
-        decryption = Decryption(
-            ring_of(settings.key_directory, settings.key_sources),
-            CoreDumps(),
-            log.warning,
-            LockedMemory(),
-        )
-        if settings.key_directory is not None or settings.key_sources:
-            decryption.warn()
-        trusted = settings.signer_directory
-        signers = NoSigners() if trusted is None else SignerDirectory(trusted)
         workshop = Workshop(
-            catalog=AgentCatalog(
-                built_in_offers(decryption, signers), directory=settings.directory
-            ),
+            catalog=self._catalog,
             surroundings=Surroundings(
                 AgentPool(timeout_s=settings.timeout_s), self._scratch, reader.fields_at
             ),
@@ -272,14 +287,16 @@ class ControlPlane:
             places=Places(self._scratch),
             check=check,
             auto_complete=not self._settings.disable_auto_complete,
+            policy=self._policy_now,
         )
         return Preparations(workshop, loads=self._executor, report=self._inbox.put)
 
     def _chronicle(self, record: Callable[[AuditEvent], None]) -> AuditChronicle:
-        return AuditChronicle(record, digest_of=self._digest_of, verdicts_of=self._verdicts_of)
-
-    def _verdicts_of(self, key: GenerationKey) -> tuple[AgentVerdict, ...]:
-        return ()
+        return AuditChronicle(
+            record,
+            digest_of=self._digest_of,
+            verdict_of=lambda key: self._agents.verdict_of(key),  # noqa: PLW0108 - it is made later
+        )
 
     def _digest(self, loader: Loader) -> DigestingLoader:
         digests = Workers("contents", 1)
@@ -417,6 +434,21 @@ class Watching:
 
     def _rearm(self) -> None:
         self._watcher.rearm()
+
+
+def catalog_of(settings: AgentSettings) -> AgentCatalog:
+    """Return the repository agents of a server, with the keys and the signers that they use."""
+    decryption = Decryption(
+        ring_of(settings.key_directory, settings.key_sources),
+        CoreDumps(),
+        log.warning,
+        LockedMemory(),
+    )
+    if settings.key_directory is not None or settings.key_sources:
+        decryption.warn()
+    trusted = settings.signer_directory
+    signers = NoSigners() if trusted is None else SignerDirectory(trusted)
+    return AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory)
 
 
 def reservations_for(repository: RepositorySettings) -> Reservations:

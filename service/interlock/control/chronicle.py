@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from interlock.control.agent_verdicts import Verdict
 from interlock.control.lifecycle import Event, Phase, Transition
+from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import Trouble
 from interlock.domain.cause import Cause, Deed
 from interlock.domain.description import PENDING
@@ -19,6 +21,7 @@ from interlock.telemetry.audit import AgentVerdict, AuditEvent
 
 OK: Final = "ok"
 FAILED: Final = "failed"
+REFUSED: Final = "refused"
 DIGEST: Final = "digest"
 """What a line says that brings the digest of a version that serves already."""
 
@@ -104,6 +107,26 @@ def _leaving(cause: Cause) -> Sentence | None:
     return Sentence(_LEAVING.get(cause.deed, Deed.UNLOAD).value, cause)
 
 
+def agents_of(verdict: Verdict | None) -> tuple[AgentVerdict, ...]:
+    """Return what each agent said, in the order in which they were asked."""
+    heard = () if verdict is None else verdict.heard
+    return tuple(
+        AgentVerdict(one.name, one.refusal is None, one.refusal or "", one.notes) for one in heard
+    )
+
+
+def _judged(told: Told, verdict: Verdict, outcome: str) -> tuple[str, str]:
+    """Return outcome and reason of what has something against it."""
+    if outcome == OK:
+        return verdict.outcome, verdict.reason or told.move.reason
+    is_refused = told.refusal is not None and not isinstance(told.refusal, FilesMovedError)
+    return REFUSED if is_refused else outcome, told.move.reason
+
+
+def _is_leaving(told: Told) -> bool:
+    return told.move.before is Phase.READY and told.move.after is not Phase.READY
+
+
 @dataclass(slots=True)
 class _Serving:
     """The fingerprint of what serves, and the digest that was told of it."""
@@ -115,8 +138,8 @@ class _Serving:
 class AuditChronicle:
     """Records what is told. Any thread may call.
 
-    `digest_of` is told a fingerprint as well; `verdicts_of` returns what the agents of a
-    generation said. Both are quick.
+    `digest_of` is told a fingerprint as well; `verdict_of` returns what was made of what the
+    agents of a generation said. Both are quick.
     """
 
     def __init__(
@@ -124,11 +147,11 @@ class AuditChronicle:
         record: Callable[[AuditEvent], None],
         *,
         digest_of: Callable[[GenerationKey, str], str],
-        verdicts_of: Callable[[GenerationKey], tuple[AgentVerdict, ...]],
+        verdict_of: Callable[[GenerationKey], Verdict | None],
     ) -> None:
         self._record = record
         self._digest_of = digest_of
-        self._verdicts_of = verdicts_of
+        self._verdict_of = verdict_of
         # Guards what serves. A leaf.
         self._lock = threading.Lock()
         self._serving: dict[GenerationKey, _Serving] = {}
@@ -137,18 +160,21 @@ class AuditChronicle:
         sentence = sentence_of(told)
         key = told.move.key
         if sentence is not None:
-            is_leaving = told.move.after in {Phase.STANDBY, Phase.DRAINING}
+            outcome, reason = sentence.outcome, told.move.reason
+            verdict = None if _is_leaving(told) else self._verdict_of(key)
+            if verdict is not None and not verdict.passes:
+                outcome, reason = _judged(told, verdict, outcome)
             self._record(
                 AuditEvent(
                     what=sentence.what,
-                    outcome=sentence.outcome,
+                    outcome=outcome,
                     who=sentence.cause.who,
                     model=key.model,
                     version=key.version,
                     generation=key.generation,
                     digest=self._digest(told),
-                    agents=() if is_leaving else self._verdicts_of(key),
-                    reason=told.move.reason,
+                    agents=agents_of(verdict),
+                    reason=reason,
                 )
             )
         if told.move.after is not Phase.READY:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
@@ -55,6 +56,11 @@ EXTENSIONS: Final = (
 
 BYTES_FREED: Final = "interlock-bytes-freed"
 """The trailing metadata of an unload that was waited for."""
+POLICY_WARNING: Final = "interlock-policy-warning"
+"""The trailing metadata of a load of what the policy is against and lets pass all the same."""
+_MAX_WARNING: Final = 600
+
+_PLAIN: Final = "".join(map(chr, range(32, 127))).replace("%", "")
 
 DIGEST: Final = "x-interlock-digest"
 """Trailing metadata of ModelMetadata: what the version is made of that the answer is about."""
@@ -152,11 +158,13 @@ class Servicer:
 
     def load(
         self, request: pb.RepositoryModelLoadRequest, who: Actor
-    ) -> pb.RepositoryModelLoadResponse:
+    ) -> WithTrailers[pb.RepositoryModelLoadResponse]:
         _check_repository_name(request.repository_name)
         self._gate.check_started()
         self._control.load(request.model_name, _load_parameters(request.parameters), who)
-        return pb.RepositoryModelLoadResponse()
+        remarks = "; ".join(self._control.remarks(request.model_name))
+        trailers = {POLICY_WARNING: _in_ascii(remarks)} if remarks else {}
+        return WithTrailers(pb.RepositoryModelLoadResponse(), trailers)
 
     def unload(
         self, request: pb.RepositoryModelUnloadRequest, who: Actor
@@ -296,6 +304,11 @@ def _asked_to_unload(request: pb.RepositoryModelUnloadRequest) -> Asked:
 def _check_repository_name(name: str) -> None:
     if name:
         raise UnsupportedError("'repository_name' specification is not supported")
+
+
+def _in_ascii(text: str) -> str:
+    """Return a text as metadata can hold it: percent-encoded where it is not plain ASCII."""
+    return quote(text[:_MAX_WARNING], safe=_PLAIN)
 
 
 def _load_parameters(
