@@ -340,6 +340,7 @@ class ControlPlane:
             poll=self._peek,
             clock=monotonic,
             digest_of=self._digest_of,
+            verdict_of=self._agents.verdict_of,
             auto_complete=not repository.disable_auto_complete,
         )
 
