@@ -17,6 +17,7 @@ from interlock.control.agent_links import ConfigReader
 from interlock.control.agent_policy import AgentPolicy, is_heard
 from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
+from interlock.control.agent_review import Review
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
@@ -105,6 +106,7 @@ class ControlPlane:
         self.manager = self._build_manager(table)
         if self._digesting is not None:
             self.manager.subscribe(self._digesting.begin)
+        self._review = self._build_review(settings.agents)
         self._watching: Watching | None = None
         if polls:
             self._watching = Watching(
@@ -132,6 +134,8 @@ class ControlPlane:
         self.manager.start(on_death)
         if self._policy is not None:
             self._policy.start(on_death)
+        if self._review is not None:
+            self._review.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
@@ -142,6 +146,8 @@ class ControlPlane:
             root.close()
         if self._policy is not None:
             self._policy.close()
+        if self._review is not None:
+            self._review.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -169,8 +175,24 @@ class ControlPlane:
     def _policy_now(self) -> AgentPolicy | None:
         return None if self._policy is None else self._policy.state.policy
 
-    def _policy_changed(self, policy: AgentPolicy) -> None:
-        pass
+    def _policy_changed(self, _policy: AgentPolicy) -> None:
+        if self._review is not None:
+            self._review.hint()
+
+    def _build_review(self, settings: AgentSettings) -> Review | None:
+        watch = self._policy
+        if watch is None:
+            return None
+        review = Review(
+            policy=lambda: watch.state.policy,
+            book=self._agents.book,
+            view=self.manager.view,
+            hand_over=self._inbox.put,
+            grace_s=settings.policy_grace_s,
+            clock=monotonic,
+        )
+        self.manager.subscribe(review.hint)
+        return review
 
     def _is_heard(self, model: str, is_overridden: bool) -> bool:
         return is_heard(self._policy_now(), model, is_overridden=is_overridden)

@@ -74,6 +74,7 @@ from interlock.control.wishes import (
     Polled,
     ReleaseWish,
     RetryWish,
+    ReviewWish,
     RollbackWish,
     Stop,
     Trouble,
@@ -362,6 +363,8 @@ class Manager:
                 yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
+            case ReviewWish():
+                yield from self._take_in_review(message)
             case Stop() | UnloadAll() | End():
                 yield from self._take_in_end(message)
             case _:
@@ -533,7 +536,22 @@ class Manager:
         record = None if unit is None else unit.records.get(report.key)
         if unit is not None and record is not None:
             record.remark = report.text
+            record.is_contested = report.is_contested
             yield unit
+
+    def _take_in_review(self, wish: ReviewWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        if unit is None or self._stopping:
+            self._answers.append((wish.outcome, None))
+            return
+        unit.ban(wish.withdrawn)
+        is_taken = unit.renew(wish.renewed - wish.withdrawn)
+        if unit.pending is None:
+            unit.retry(wish.retried)
+            unit.readmit(wish.retried)
+        refusal = None if is_taken else answers.review_not_begun(wish.model)
+        self._answers.append((wish.outcome, refusal))
+        yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
