@@ -13,6 +13,7 @@ from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import (
     LoadWish,
     RetryWish,
+    ReviewWish,
     RollbackWish,
     Trouble,
     UnloadAll,
@@ -303,6 +304,51 @@ def test_what_fails_without_an_objection_has_failed(scribe: Scribe) -> None:
     scribe.chronicle.moved(Told(move, Event.FAIL, BY_ANN, BY_ANN, refusal=refusal))
 
     assert scribe.events[0].outcome == "failed"
+
+
+def test_what_a_new_policy_makes_of_what_serves_is_told(scribe: Scribe) -> None:
+    scribe.chronicle.judged(key(1), Verdict(heard("no"), AGAINST, Mode.ENFORCE))
+    scribe.chronicle.judged(key(1), Verdict(heard(None)))
+
+    against, passed = scribe.events
+    assert (against.what, against.outcome, against.version) == ("policy", "refused", 1)
+    assert "nobody has signed it" in against.reason
+    assert (passed.what, passed.outcome, passed.reason) == ("policy", "ok", "")
+
+
+def test_which_policy_is_in_force_is_told_and_why_another_is_not(scribe: Scribe) -> None:
+    scribe.chronicle.policy("d1")
+    scribe.chronicle.policy("", trouble="policy.yaml:3:1: no")
+
+    assert [(one.what, one.outcome, one.digest, one.reason) for one in scribe.events] == [
+        ("policy", "ok", "d1", ""),
+        ("policy", "refused", "", "policy.yaml:3:1: no"),
+    ]
+
+
+def test_what_the_policy_withdraws_and_has_loaded_again_is_its_own_doing(scribe: Scribe) -> None:
+    scribe.serve((1, "a"), (2, "b"))
+    scribe.told()
+    wish = ReviewWish(MODEL, renewed=frozenset({key(1)}), withdrawn=frozenset({key(2)}))
+    scribe.world.inbox.put(wish)
+    scribe.world.manager.step()
+    scribe.world.loads(key(1, 2))
+
+    told = scribe.told()
+    assert told[0] == ("policy-unload", 2, "ok", SERVER)
+    assert ("policy-load", 1, "ok", SERVER) in told
+    assert {who for _, _, _, who in told} == {SERVER}
+
+
+def test_a_wish_that_is_under_way_stays_what_it_was(scribe: Scribe) -> None:
+    scribe.serve((1, "a"))
+    scribe.wish((2, "b"), cause=BY_BOB)
+    scribe.told()
+    scribe.world.inbox.put(ReviewWish(MODEL, renewed=frozenset({key(1)})))
+    scribe.world.manager.step()
+    scribe.world.loads(key(2))
+
+    assert scribe.told() == [("load", 2, "ok", BOB), ("unload", 1, "ok", BOB)]
 
 
 SERVES = (Phase.PROVING, Phase.READY, Event.SHOW)

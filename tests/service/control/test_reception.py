@@ -834,7 +834,8 @@ def test_what_is_loaded_at_start_is_put_down_to_the_server() -> None:
 
 
 def test_in_poll_mode_whoever_follows_hears_who_asks() -> None:
-    with running(Following()) as world:
+    world = Following()
+    with running(world):
         world.repository.put((1, "a"))
         world.manager.load("m", {}, ANN)
         world.manager.unload("m", {}, ANN)
