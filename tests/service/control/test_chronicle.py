@@ -423,6 +423,22 @@ def test_a_digest_of_a_content_is_told_of_what_is_made_of_it(scribe: Scribe) -> 
     assert [one.digest for one in scribe.events] == ["d1"]
 
 
+def test_a_digest_that_is_made_just_then_is_not_lost() -> None:
+    events: list[AuditEvent] = []
+
+    def made_meanwhile(of: GenerationKey, _fingerprint: str) -> str:
+        chronicle.digested(of, "d1")
+        return PENDING
+
+    chronicle = AuditChronicle(
+        events.append, digest_of=made_meanwhile, verdict_of=lambda _key: None
+    )
+    move = Transition(key(1), Phase.PROVING, Phase.READY, "loaded", 0.0)
+    chronicle.moved(Told(move, Event.SHOW, BY_ANN, BY_ANN))
+
+    assert sorted(one.what for one in events) == ["digest", "load"]
+
+
 def test_that_there_is_no_digest_is_not_told(scribe: Scribe) -> None:
     scribe.digests[key(1)] = PENDING
     scribe.moved(*SERVES)
