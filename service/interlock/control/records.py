@@ -423,6 +423,8 @@ class Unit:
             self._remember(record)
         elif event is Event.ADJUST:
             self.past = self.past.became(record.content)
+        if record.phase is Phase.READY:
+            record.is_banned_heir = False
         if record.phase is Phase.STANDBY:
             self._let_be(record)
             record.standby_until = now + self.window_s
@@ -569,7 +571,6 @@ class Unit:
         """Begin a new generation of a content that has failed."""
         again = self._begin(candidate)
         self.records[again].failures = record.failures
-        self.records[again].is_banned_heir = record.is_banned_heir
         return again
 
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
@@ -640,6 +641,9 @@ class Unit:
 
     def _add(self, record: Record) -> GenerationKey:
         self._directories.add(record.job.model_directory)
+        before = self._generations_of(record.key.version)
+        same = (one for one in before if one.fingerprint == record.fingerprint)
+        record.is_banned_heir = any(one.is_banned_heir for one in same)
         self.records[record.key] = record
         return record.key
 
