@@ -544,6 +544,8 @@ class Manager:
         if unit is None or self._stopping:
             self._answers.append((wish.outcome, None))
             return
+        if any(unit.records[key].origin for key in wish.withdrawn & unit.records.keys()):
+            self._reception.forget_override(wish.model)
         unit.ban(wish.withdrawn)
         is_taken = unit.renew(wish.renewed - wish.withdrawn)
         if unit.pending is None:

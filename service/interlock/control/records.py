@@ -13,7 +13,7 @@ from typing import Final
 from interlock.control import answers
 from interlock.control.actions import Action
 from interlock.control.adjusting import Adjustment, Stage, can_adjust
-from interlock.control.generations import KEPT, Record
+from interlock.control.generations import Record
 from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, ModelView, VersionView
 from interlock.control.lifecycle import (
@@ -576,7 +576,7 @@ class Unit:
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                (record.phase in KEPT and not record.is_contested) or self._is_quarantined(record)
+                record.may_stay or self._is_quarantined(record)
             ):
                 self._let_be(record)
                 return record.key
@@ -650,7 +650,7 @@ class Unit:
     def _key_of_content(self, content: Content) -> GenerationKey:
         """Return what of a content is loaded, or a new generation of it."""
         record = self.records.get(content.key)
-        if record is not None and record.phase in KEPT:
+        if record is not None and record.may_stay:
             self._let_be(record)
             return record.key
         as_candidate = Candidate(content.version, content.fingerprint)

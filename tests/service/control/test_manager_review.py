@@ -1,16 +1,20 @@
 """The manager and what the policy wants of it after a change, stepped by hand."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from interlock.control.lifecycle import Phase
+from interlock.control.load_parameters import Parameter
 from interlock.control.reports import LoadFailed, Remarked
 from interlock.control.wishes import LoadWish, ReviewWish, RollbackWish, Stop
 from interlock.domain.errors import InvalidRequestError, UnavailableError
 from interlock.domain.ids import GenerationKey, Version
+from interlock.runtime.threads import spawn
 from tests.support.control import MODEL, World, key, polled
 from tests.support.manager_agents import AgentsFake, let_pass
+from tests.support.wire import eventually
 
 ONE, AGAIN, TWO = key(1), key(1, 2), key(2)
 REASON = "policy: no"
@@ -269,6 +273,29 @@ def test_a_rollback_to_what_was_withdrawn_is_seen_by_agents_again(
 
     assert agents.asked[-1] == (key(1, 3),)
     assert agents.moves[-1] == (key(1, 3), Phase.PREPARING)
+
+
+def test_a_configuration_of_a_load_that_goes_does_not_stick(
+    world: World, agents: AgentsFake
+) -> None:
+    world.repository.put((1, "a"))
+
+    def load(**parameters: Parameter) -> GenerationKey:
+        thread = spawn("load", partial(world.manager.load, "m", parameters))
+        eventually(lambda: bool(world.manager.step()))
+        of = agents.asked[-1][0]
+        let_pass(world, agents, of)
+        world.loads(of)
+        thread.join()
+        return of
+
+    overriding = load(config="{}")
+    review(world, withdrawn=(overriding,))
+    refuse(world, AGAIN)
+
+    load()
+
+    assert [look.config for look in world.repository.looks] == ["{}", None]
 
 
 def test_what_nobody_knows_and_what_comes_too_late_changes_nothing(
