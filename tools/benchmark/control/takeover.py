@@ -24,6 +24,8 @@ PART: Final = "from proven to answering"
 LIMIT_MS: Final = 5.0
 CLIENTS: Final = 2
 """Who ask without pause; more of them would compete with the server they share a machine with."""
+PAUSE_S: Final = 0.05
+"""Between two swaps: the next load competes with the first answers after the one before."""
 _WITHIN_S: Final = 300.0
 _MS: Final = 1e6
 
@@ -45,7 +47,7 @@ def measure(root: Path, *, models: int, swaps: int, progress: Progress) -> Itera
             Traffic(process.address, swap_stress.MODEL, unary_clients=CLIENTS) as traffic,
             Client(process.address) as client,
         ):
-            shown = swap_stress.swap(client, repository, swaps)
+            shown = swap_stress.swap(client, repository, swaps, pause_s=PAUSE_S)
         drift_ns = abs(_offset_ns() - offset_ns)
         proven = [moment - offset_ns for moment in proven_ns(process.lines)][-swaps:]
     answers = traffic.answers
@@ -53,7 +55,7 @@ def measure(root: Path, *, models: int, swaps: int, progress: Progress) -> Itera
     if wrong:
         raise RuntimeError(f"requests failed or were answered wrongly: {wrong[:3]}")
     gaps = [gap / _MS for gap in gaps_ns(proven, answers)]
-    remark = f"{len(gaps)} swaps among {models} models"
+    remark = f"{len(gaps)} swaps among {models} models, one each {PAUSE_S:g} s"
     yield Figure(PART, "median", percentile(gaps, 0.5), "ms", LIMIT_MS, remark)
     yield Figure(PART, "95 of 100", percentile(gaps, 0.95), "ms", LIMIT_MS)
     yield Figure(PART, "longest", max(gaps), "ms")
