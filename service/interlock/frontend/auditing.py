@@ -17,7 +17,7 @@ SETTLE_S: Final = 1.0
 """For how long whoever asks for a change waits for the lines about it to be written."""
 BURST: Final = 100
 PER_S: Final = 10.0
-"""How many refusals a second are told, after a burst: anybody can have himself refused."""
+"""How many calls that come to nothing are told in a second, after a burst: anybody makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,7 @@ class CallAudit:
 
     def refused(self, asked: Asked, who: Actor, error: ServiceError) -> None:
         """Tell that the gate has not let a call pass. Never blocks."""
-        untold = self._admit()
-        if untold is None:
-            return
-        reason = str(error)
-        if untold:
-            reason = f"{reason} ({untold} such calls before it are not listed)"
-        self._record(asked, who, "refused", reason)
+        self._record_vain(asked, who, "refused", error)
 
     def answered(self, asked: Asked, who: Actor, error: ServiceError | None) -> None:
         """Tell how a call ended, and wait for its lines to be written, though not for long."""
@@ -73,8 +67,15 @@ class CallAudit:
             self._record(asked, who, "ok" if asked.waits else "begun", "")
         else:
             outcome = "refused" if isinstance(error, NotAllowedError) else "failed"
-            self._record(asked, who, outcome, str(error))
+            self._record_vain(asked, who, outcome, error)
         self._recorder.settle(SETTLE_S)
+
+    def _record_vain(self, asked: Asked, who: Actor, outcome: str, error: ServiceError) -> None:
+        untold = self._admit()
+        if untold is None:
+            return
+        left_out = f" ({untold} calls that came to nothing before it are not listed)"
+        self._record(asked, who, outcome, f"{error}{left_out if untold else ''}")
 
     def _record(self, asked: Asked, who: Actor, outcome: str, reason: str) -> None:
         self._recorder.record(
@@ -89,7 +90,7 @@ class CallAudit:
         )
 
     def _admit(self) -> int | None:
-        """Return how many refusals went untold before this one; `None` where it does as well."""
+        """Return how many such calls went untold before this one; `None` where it does as well."""
         with self._lock:
             now = self._clock()
             self._left = min(float(BURST), self._left + (now - self._at) * PER_S)

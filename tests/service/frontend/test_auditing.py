@@ -67,20 +67,24 @@ def test_who_is_refused_waits_for_nobody(recorder: FakeRecorder) -> None:
     assert recorder.waited == []
 
 
-def test_refusals_without_end_do_not_fill_the_disk(recorder: FakeRecorder) -> None:
+def test_calls_that_come_to_nothing_do_not_fill_the_disk(recorder: FakeRecorder) -> None:
     clock = HandClock()
     audit = CallAudit(recorder, clock=clock)
-    for _ in range(BURST + 7):
+    for _ in range(BURST + 3):
         audit.refused(LOAD, WHO, NO)
+    for _ in range(4):
+        audit.answered(LOAD, WHO, InvalidRequestError("unrecognized load parameter"))
     assert len(recorder.events) == BURST
+    audit.answered(LOAD, WHO, None)
+    assert len(recorder.events) == BURST + 1
 
     clock.now += 1.5 / PER_S
     audit.refused(LOAD, WHO, NO)
     clock.now += 1.5 / PER_S
     audit.refused(LOAD, WHO, NO)
 
-    assert [event.reason for event in recorder.events[BURST:]] == [
-        "not in this mode (7 such calls before it are not listed)",
+    assert [event.reason for event in recorder.events[BURST + 1 :]] == [
+        "not in this mode (7 calls that came to nothing before it are not listed)",
         "not in this mode",
     ]
 
