@@ -548,12 +548,12 @@ class Manager:
             self._reception.forget_override(wish.model)
         unit.ban(wish.withdrawn)
         is_taken = unit.renew(wish.renewed - wish.withdrawn)
-        if unit.pending is None:
-            unit.retry(wish.retried)
-            unit.readmit(wish.retried)
+        unit.retry(wish.retried)
+        unit.readmit(wish.retried)
         refusal = None if is_taken else answers.review_not_begun(wish.model)
         self._answers.append((wish.outcome, refusal))
-        yield unit
+        if is_taken or wish.withdrawn or wish.retried:
+            yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
