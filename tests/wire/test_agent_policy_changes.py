@@ -10,7 +10,9 @@ from typing import Self
 import grpc
 import pytest
 
+from interlock.cli.main import main
 from tests.support.models import Repository
+from tests.support.signing import OTHER, P256, public_pem, write_private_key
 from tests.support.wire import Client, WireServer, eventually, server_process
 from tests.wire.test_agent_policy import AGENT, BAD, answer, naming, put, row, written
 
@@ -22,6 +24,9 @@ LOOSE = """\
 version: 1
 rules:
   - match: "copied"
+  - match: "signed"
+    required: [{agent: signature}]
+    signers: [release, vendor]
   - match: "*"
     allow: {config_overrides: true}
 """
@@ -34,6 +39,9 @@ rules:
     required: [{agent: gate}]
   - match: "copied"
     forbidden: [copying]
+  - match: "signed"
+    required: [{agent: signature}]
+    signers: [vendor]
   - match: "*"
     required: [{agent: gate}]
 """
@@ -59,18 +67,26 @@ class Stage:
 @contextmanager
 def staged(tmp_path: Path, *flags: str, models: dict[str, str]) -> Iterator[Stage]:
     """Serve models with these notes under the loose policy."""
-    for name in ("agents/gate", "agents/copying", "models", "policy"):
+    for name in ("agents/gate", "agents/copying", "models", "policy", "signers"):
         (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name).chmod(0o755)
     for name in ("gate", "copying"):
         (tmp_path / "agents" / name / "agent.py").write_text(AGENT)
     repository = Repository(tmp_path / "models")
     for constant, (model, note) in enumerate(models.items(), 1):
         extra = naming("copying") if model == "copied" else ""
         put(repository, model, constant, note, extra)
+        if model == "signed":
+            private = write_private_key(tmp_path / "private.pem", P256)
+            assert main(["sign", str(repository.root / model), "--key", str(private)]) == 0
+    for name, key in (("release", P256), ("vendor", OTHER)):
+        (tmp_path / "signers" / f"{name}.pem").write_bytes(public_pem(key))
+        (tmp_path / "signers" / f"{name}.pem").chmod(0o644)
     policy = written(tmp_path / "policy", LOOSE)
     arguments = (
         *flags,
         f"--repoagent-directory={tmp_path / 'agents'}",
+        f"--signer-directory={tmp_path / 'signers'}",
         f"--agent-policy={policy}",
         f"--agent-policy-grace-secs={GRACE_S}",
     )
@@ -128,7 +144,15 @@ def generation(client: Client, model: str) -> int:
     return int(number)
 
 
-NOTES = {"free": "bad", "seen": "good", "refused": "bad", "tolerated": "bad", "copied": "good"}
+NOTES = {
+    "free": "bad",
+    "seen": "good",
+    "refused": "bad",
+    "tolerated": "bad",
+    "copied": "good",
+    "signed": "good",
+}
+NOT_SIGNED = "policy: it is signed by 'release', and what counts is the signature of vendor"
 
 
 @pytest.mark.parametrize("flags", [EXPLICIT, POLL], ids=["explicit", "poll"])
@@ -157,15 +181,17 @@ def they_are_told_of_and_go(client: Client) -> None:
     comes_true(client, "refused", "READY", f"Invalid argument: {BAD}")
     comes_true(client, "refused", "READY", f"--agent-policy-grace-secs={GRACE_S:g}")
     comes_true(client, "copied", "READY", "policy: the agent 'copying' is forbidden")
-    assert (answer(client, "refused"), answer(client, "copied")) == (3, 5)
+    comes_true(client, "signed", "READY", NOT_SIGNED)
+    assert [answer(client, model) for model in ("refused", "copied", "signed")] == [3, 5, 6]
     comes_true(client, "tolerated", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
     comes_true(client, "refused", "UNAVAILABLE", BAD)
     comes_true(client, "copied", "UNAVAILABLE", "policy: the agent 'copying' is forbidden")
+    comes_true(client, "signed", "UNAVAILABLE", "than those of vendor")
 
 
 def what_went_stays_away_until_its_content_is_another(stage: Stage, client: Client) -> None:
     known = [one.state.generation for one in client.generations("refused")]
-    put(stage.server.repository, "another", 6)
+    put(stage.server.repository, "another", 9)
     comes_true(client, "another", "READY", "")
     assert [one.state.generation for one in client.generations("refused")] == known
 

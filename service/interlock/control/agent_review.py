@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 PAUSE_S: Final = 0.2
 """How long to wait at least between two looks: a start brings much news."""
+_PASSES: Final = Reassessment(Standing.PASSES)
 _OPEN: Final = ON_THE_WAY | {Phase.PROVING}
 
 Phases = Mapping[GenerationKey, Phase]
@@ -164,6 +165,8 @@ class Review:
         self, key: GenerationKey, judged: Judged, policy: AgentPolicy, *, is_open: bool
     ) -> Reassessment:
         """Return how something that is loaded stands; tell of it where that is news."""
+        if judged.policy is policy and judged.verdict.passes:
+            return _PASSES
         found = reassess(decide(policy, judged.candidate), judged.verdict)
         before = self._told.get(key)
         # It was loaded again, and once that has come to nothing another try changes nothing.
@@ -217,9 +220,13 @@ class Review:
         self._hand_over(wish)
 
     def _answered(self, wish: ReviewWish) -> None:
-        """Hear that a wish was taken, or not. Any thread."""
+        """Hear that a wish was taken, or not. Any thread.
+
+        The end of what it was not taken for is news.
+        """
         self._answers.put(wish)
-        self.hint()
+        if wish.outcome.exception() is None:
+            self.hint()
 
     def _hear(self) -> None:
         """Take in what has been answered; what was not taken is to be asked for once more."""

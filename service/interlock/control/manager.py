@@ -560,14 +560,15 @@ class Manager:
             self._reception.forget_override(wish.model)
         unit.ban(wish.withdrawn)
         is_taken = unit.renew(wish.renewed - wish.withdrawn)
-        if unit.pending is None:
-            unit.retry(wish.retried)
-            unit.readmit(wish.retried)
-        if unit.pending is not None:
-            unit.cause = before  # that goes on
+        unit.retry(wish.retried)
+        unit.readmit(wish.retried)
         refusal = None if is_taken else answers.review_not_begun(wish.model)
         self._answers.append((wish.outcome, refusal))
-        yield unit
+        has_begun = bool(is_taken or wish.withdrawn or wish.retried)
+        if unit.pending is not None or not has_begun:
+            unit.cause = before  # that goes on
+        if has_begun:
+            yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:

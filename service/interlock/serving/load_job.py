@@ -34,9 +34,9 @@ class LoadJob:
 
     `fingerprint` is what its files must have before and after; "" asks for nothing. With a
     `preparation` the agents are asked first, and `config` says no more than which versions
-    there are, until they are done; `published` is where they have put its files.
-    `may_run_host_code` is whether code that the files carry may run in the server's process. With
+    there are, until they are done; `published` is where they have put its files. With
     `is_awaited` requests come as soon as it is shown: they come for the version before it.
+    `may_run_host_code` is whether code that the files carry may run in the server's process.
     """
 
     key: GenerationKey
@@ -45,8 +45,8 @@ class LoadJob:
     fingerprint: str = ""
     preparation: Preparation | None = None
     published: Published | None = None
-    may_run_host_code: bool = True
     is_awaited: bool = False
+    may_run_host_code: bool = True
 
     @property
     def directory(self) -> Path:

@@ -7,6 +7,7 @@ import pytest
 
 from interlock.control.agent_links import ConfigReader, links_of
 from interlock.control.agent_policy import ChosenAgent
+from interlock.domain.config_agents import AgentConfig
 from interlock.domain.config_text import ConfigError
 from interlock.domain.errors import InvalidRequestError
 from interlock_agents.api import AgentError, DirectoryLocation, FilesLocation, Location, MemoryFile
@@ -29,9 +30,13 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
         file.close()
 
 
-def test_a_name_leads_to_an_agent_with_its_parameters() -> None:
-    (link,) = links_of([ChosenAgent("checksum", {"MD5:x": "ab"})], AgentCatalog())
+@pytest.mark.parametrize("kind", [ChosenAgent, AgentConfig])
+def test_a_name_leads_to_an_agent_with_its_parameters(
+    kind: type[ChosenAgent] | type[AgentConfig],
+) -> None:
+    (link,) = links_of([kind("checksum", {"MD5:x": "ab"})], AgentCatalog())
 
+    assert link.is_binding
     assert link.name == "checksum"
     assert link.parameters == {"MD5:x": "ab"}
     assert isinstance(link.make(), ChecksumAgent)
