@@ -21,12 +21,19 @@ class AuditFile:
     def lines(self, **fields: object) -> list[Line]:
         """Return the lines in which these fields have these values."""
         text = self.path.read_text() if self.path.exists() else ""
-        found: list[Line] = [json.loads(line) for line in text.splitlines()]
+        # The last one may be half there.
+        whole = text[: text.rfind("\n") + 1]
+        found: list[Line] = [json.loads(line) for line in whole.splitlines()]
         return [line for line in found if fields.items() <= line.items()]
 
-    def wait_for(self, **fields: object) -> None:
-        """Wait for a line with these values."""
-        eventually(lambda: self.lines(**fields) != [], within_s=WITHIN_S)
+    def wait_for(self, *, at_least: int = 1, **fields: object) -> list[Line]:
+        """Wait for lines with these values, and return them."""
+        eventually(lambda: len(self.lines(**fields)) >= at_least, within_s=WITHIN_S)
+        return self.lines(**fields)
+
+    def wait_for_story(self, model: str, *ends: tuple[str, int | None, str]) -> None:
+        """Wait until all of this has been told of a model."""
+        eventually(lambda: set(ends) <= set(self.story(model)), within_s=WITHIN_S)
 
     def story(self, model: str) -> list[tuple[str, int | None, str]]:
         """Return what was done to a model, to which version, and what came of it."""
