@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
+from interlock.control.chronicle import AuditChronicle
 from interlock.control.holds import HoldKind
 from interlock.control.lifecycle import Event, Phase
 from interlock.control.load_watch import OverTimeError
@@ -42,11 +43,13 @@ from interlock.control.wishes import (
     UnloadAll,
     UnloadWish,
 )
+from interlock.domain.cause import Deed
 from interlock.domain.config import SWAP_POLICY, ModelConfig
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
 from interlock.serving.served_model import ServedModel
+from interlock.telemetry.audit import AuditEvent
 from tests.support.control import World, polled, served, update_of
 from tests.support.running import config_of
 
@@ -85,7 +88,12 @@ class Reconciling(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(window_s=WINDOW_S)
+        self.audited: list[AuditEvent] = []
+        self.serves_by_the_log: set[tuple[str, int | None, int | None]] = set()
+        chronicle = AuditChronicle(
+            self.audited.append, digest_of=lambda _key, _print: "", verdict_of=lambda _key: None
+        )
+        self.world = World(window_s=WINDOW_S, chronicle=chronicle)
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
@@ -302,6 +310,18 @@ class Reconciling(RuleBasedStateMachine):
             if phase is Phase.READY
         }
         assert self.world.shown == ready
+
+    @invariant()
+    def who_adds_up_the_lines_of_the_audit_log_knows_what_serves(self) -> None:
+        for event in self.audited:
+            key = (event.model, event.version, event.generation)
+            if event.what == Deed.UNLOAD.value:
+                self.serves_by_the_log.remove(key)
+            elif event.outcome == "ok":
+                self.serves_by_the_log.add(key)
+        self.audited.clear()
+        shown = {(key.model, key.version, key.generation) for key in self.world.shown}
+        assert self.serves_by_the_log == shown
 
     @invariant()
     def nothing_drains_while_it_is_shown(self) -> None:
