@@ -294,7 +294,7 @@ def test_a_rotation_loses_nothing(
 ) -> None:
     repository.identity("rotated")
     client.load("rotated")
-    audit.wait_for(model="rotated", what="digest")
+    eventually(lambda: audit.digest_of("rotated", 1) != "", within_s=WITHIN_S)
     moved = AuditFile(audit.path.rename(tmp_path / "audit.jsonl.1"))
     client.unload("rotated")
     audit.wait_for_story("rotated", ("unload", None, "ok"))
