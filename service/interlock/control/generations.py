@@ -35,8 +35,8 @@ class Record:
     the end of its rollback window. `body` stands for the files but for the configuration;
     `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
     is what the policy has against it though it serves; one that is contested is not what a
-    load of its content leaves alone, one that is banned goes at once, and its heir is there to
-    say why.
+    load of its content leaves alone, one that is renewed never stands by, one that is banned goes
+    at once, and its heir is there to say why.
     """
 
     job: LoadJob
@@ -55,6 +55,7 @@ class Record:
     adjustment: Adjustment | None = None
     remark: str = ""
     is_contested: bool = False
+    is_renewed: bool = False
     is_banned: bool = False
     is_banned_heir: bool = False
 

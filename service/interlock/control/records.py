@@ -172,7 +172,8 @@ class Unit:
         if not self.window_s or self.room_first:
             return None
         over = {key for key, until in self._standbys() if until <= now}
-        return Window(frozenset(self.recent), frozenset(over))
+        unkept = {key for key, record in self.records.items() if record.is_renewed}
+        return Window(frozenset(self.recent), frozenset(over), frozenset(unkept))
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -388,7 +389,11 @@ class Unit:
             self.hold = before.hold
         if before is not None and before.polled is not None and before.alone:
             self.aspire(before.polled, alone=True)
-        elif ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+        elif ready := {
+            key
+            for key, record in self.records.items()
+            if record.phase is Phase.READY and not record.is_banned
+        }:
             for key in ready:
                 self._let_be(self.records[key])
             self.aspired = frozenset(ready)
@@ -559,6 +564,7 @@ class Unit:
         version = record.key.version
         self._let_be(record)
         self.room_first = False
+        record.is_renewed = True
         if self.polled is not None and self._is_there(record):
             again = self._begin(self.polled.found[version])
         else:
@@ -589,6 +595,7 @@ class Unit:
             if (
                 polled is not None
                 and record.phase is Phase.READY
+                and record.may_stay
                 and can_adjust(record.body, record.job.config, candidate, polled)
             ):
                 self._adjust(record, candidate, polled)

@@ -204,6 +204,18 @@ def test_what_only_stands_by_is_withdrawn_and_has_no_heir(agents: AgentsFake) ->
     assert agents.asked[-1] == (AGAIN,)
 
 
+def test_what_was_renewed_does_not_stand_by(agents: AgentsFake) -> None:
+    world = World(agents=agents, window_s=60.0)
+    serve(world, agents, (1, "a"))
+    review(world, renewed=(ONE,))
+
+    let_pass(world, agents, AGAIN)
+    world.loads(AGAIN)
+
+    assert set(world.executor.draining) == {ONE}
+    assert world.shown == {AGAIN}
+
+
 def test_a_load_of_what_is_contested_begins_anew(world: World, agents: AgentsFake) -> None:
     serve(world, agents, (1, "a"))
     world.wish((1, "a"))
