@@ -213,7 +213,9 @@ def what_went_stays_away_until_its_content_is_another(stage: Stage, client: Clie
     known = [one.state.generation for one in client.generations("refused")]
     put(stage.server.repository, "another", 9)
     comes_true(client, "another", "READY", "")
-    assert [one.state.generation for one in client.generations("refused")] == known
+    # After 15 s a failure is tried again, by itself: more than once would be too often.
+    assert max(one.state.generation for one in client.generations("refused")) <= max(known) + 1
+    assert row(client, "refused")[0] != "READY"
 
     put(stage.server.repository, "refused", 7)
     comes_true(client, "refused", "READY", "")

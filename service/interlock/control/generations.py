@@ -91,6 +91,11 @@ class Record:
         return self.phase in KEPT and not (self.is_contested or self.is_banned)
 
     @property
+    def has_failed_late(self) -> bool:
+        """Whether it failed though its repository agents had let it pass."""
+        return self.phase is Phase.FAILED and self.refusal is None
+
+    @property
     def is_open(self) -> bool:
         """Whether it is on its way, or other instances for what serves are, with no end yet."""
         if self.phase is Phase.READY and self.adjustment is not None:

@@ -311,7 +311,9 @@ class Unit:
         """Let what serves, or stands by and is not asked for, go at once.
 
         In the place of what was asked for a new generation begins, which fails as its policy
-        wants it to; so that nothing loads it again before that, or its content, is another.
+        wants it to; so that nothing loads it again before that, or its content, is another. One
+        that its agents had let pass, and that failed after them, has another try: with the room
+        that there is then.
         """
         for key in sorted(keys & self.records.keys()):
             record = self.records[key]
@@ -319,6 +321,9 @@ class Unit:
                 record.is_banned = True
                 if key in self.aspired:
                     self._take_place(record)
+                elif any(heir.has_failed_late for heir in self._heirs(record)):
+                    self._take_place(record)
+                    self.room_first = True
                 for heir in self._heirs(record):
                     heir.is_banned_heir = True
             elif record.phase is Phase.STANDBY and key not in self.aspired:
