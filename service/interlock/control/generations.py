@@ -36,8 +36,8 @@ class Record:
     the end of its rollback window. `body` stands for the files but for the configuration;
     `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
     is what the policy has against it though it serves; one that is contested is not what a
-    load of its content leaves alone, one that is banned goes at once, and its heir is there to
-    say why. `cause` is why it was begun.
+    load of its content leaves alone, one that is renewed never stands by, one that is banned goes
+    at once, and its heir is there to say why. `cause` is why it was begun.
     """
 
     job: LoadJob
@@ -57,6 +57,7 @@ class Record:
     cause: Cause = A_LOAD
     remark: str = ""
     is_contested: bool = False
+    is_renewed: bool = False
     is_banned: bool = False
     is_banned_heir: bool = False
 
@@ -90,6 +91,11 @@ class Record:
     def may_stay(self) -> bool:
         """Whether a load of the same content leaves it as it is."""
         return self.phase in KEPT and not (self.is_contested or self.is_banned)
+
+    @property
+    def has_failed_late(self) -> bool:
+        """Whether it failed though its repository agents had let it pass."""
+        return self.phase is Phase.FAILED and self.refusal is None
 
     @property
     def is_open(self) -> bool:

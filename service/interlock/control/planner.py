@@ -48,11 +48,12 @@ class Window:
     """What of a model stands by.
 
     `recent` came to it through the present wish, so that its next step does not end it;
-    the time of `over` has run out.
+    the time of `over` has run out. `unkept` never comes to it: what replaces that is the same.
     """
 
     recent: Aspired = frozenset()
     over: Aspired = frozenset()
+    unkept: Aspired = frozenset()
 
 
 def plan(
@@ -77,8 +78,8 @@ def plan(
     complete = alone or is_reached(aspired, actual, adjusting)
     undecided = _is_undecided(aspired, actual, adjusting)
     room_first = room_first and any(actual[key] is Phase.NEW for key in aspired)
-    leaving = _leaving(aspired, actual, alone=alone, complete=complete, room_first=room_first)
-    leaving -= banned.keys()
+    staying = {key: phase for key, phase in actual.items() if key not in banned}
+    leaving = _leaving(aspired, staying, alone=alone, complete=complete, room_first=room_first)
     waits = room_first and _has_others(aspired, actual)
     successors = {key.version_key for key in aspired}
     actions: list[Action] = list(adjust(aspired, adjusting, complete=complete, undecided=undecided))
@@ -90,7 +91,7 @@ def plan(
         elif key in leaving:
             is_replaced = room_first or key.version_key in successors
             reason = "replaced" if is_replaced else "no longer asked for"
-            stays = window is not None and bool(aspired)
+            stays = window is not None and bool(aspired) and key not in window.unkept
             actions.append(StandBy(key, reason) if stays else Withdraw(key, reason))
         elif key in aspired:
             if not (waits and phase is Phase.NEW):
@@ -162,11 +163,11 @@ def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual) -> bool:
         return is_reached(frozenset(successors), actual)
     if _is_undecided(aspired, actual):
         return False
-    # What stands by serves only if it is asked for.
+    # What stands by, or has only been built, serves only if it is asked for.
     serving = {
         other.version_key
         for other, phase in actual.items()
-        if phase in _BUILT and (phase is not Phase.STANDBY or other in aspired)
+        if phase is Phase.READY or (phase in _BUILT and other in aspired)
     }
     return any(other.version_key in serving for other in aspired)
 

@@ -174,7 +174,8 @@ class Unit:
         if not self.window_s or self.room_first:
             return None
         over = {key for key, until in self._standbys() if until <= now}
-        return Window(frozenset(self.recent), frozenset(over))
+        unkept = {key for key, record in self.records.items() if record.is_renewed}
+        return Window(frozenset(self.recent), frozenset(over), frozenset(unkept))
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -313,7 +314,9 @@ class Unit:
         """Let what serves, or stands by and is not asked for, go at once.
 
         In the place of what was asked for a new generation begins, which fails as its policy
-        wants it to; so that nothing loads it again before that, or its content, is another.
+        wants it to; so that nothing loads it again before that, or its content, is another. One
+        that its agents had let pass, and that failed after them, has another try: with the room
+        that there is then.
         """
         for key in sorted(keys & self.records.keys()):
             record = self.records[key]
@@ -321,6 +324,9 @@ class Unit:
                 record.is_banned = True
                 if key in self.aspired:
                     self._take_place(record)
+                elif any(heir.has_failed_late for heir in self._heirs(record)):
+                    self._take_place(record)
+                    self.room_first = True
                 for heir in self._heirs(record):
                     heir.is_banned_heir = True
             elif record.phase is Phase.STANDBY and key not in self.aspired:
@@ -391,7 +397,11 @@ class Unit:
             self.hold = before.hold
         if before is not None and before.polled is not None and before.alone:
             self.aspire(before.polled, alone=True)
-        elif ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+        elif ready := {
+            key
+            for key, record in self.records.items()
+            if record.phase is Phase.READY and not record.is_banned
+        }:
             for key in ready:
                 self._let_be(self.records[key])
             self.aspired = frozenset(ready)
@@ -562,6 +572,7 @@ class Unit:
         version = record.key.version
         self._let_be(record)
         self.room_first = False
+        record.is_renewed = True
         if self.polled is not None and self._is_there(record):
             again = self._begin(self.polled.found[version])
         else:
@@ -592,6 +603,7 @@ class Unit:
             if (
                 polled is not None
                 and record.phase is Phase.READY
+                and record.may_stay
                 and can_adjust(record.body, record.job.config, candidate, polled)
             ):
                 self._adjust(record, candidate, polled)

@@ -65,6 +65,7 @@ models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
 WINDOW_S = 5.0
+LEAVING = {one.value for one in (Deed.UNLOAD, Deed.POLL_UNLOAD, Deed.POLICY_UNLOAD)}
 
 
 def swapping(model: str, *, room_first: bool) -> ModelConfig:
@@ -315,7 +316,7 @@ class Reconciling(RuleBasedStateMachine):
     def who_adds_up_the_lines_of_the_audit_log_knows_what_serves(self) -> None:
         for event in self.audited:
             key = (event.model, event.version, event.generation)
-            if event.what == Deed.UNLOAD.value:
+            if event.what in LEAVING:
                 self.serves_by_the_log.remove(key)
             elif event.outcome == "ok":
                 self.serves_by_the_log.add(key)

@@ -9,7 +9,7 @@ from interlock.control.lifecycle import Phase
 from interlock.control.load_parameters import Parameter
 from interlock.control.reports import LoadFailed, Remarked
 from interlock.control.wishes import LoadWish, ReviewWish, RollbackWish, Stop
-from interlock.domain.errors import InvalidRequestError, UnavailableError
+from interlock.domain.errors import ExhaustedError, InvalidRequestError, UnavailableError
 from interlock.domain.ids import GenerationKey, Version
 from interlock.runtime.threads import spawn
 from tests.support.control import MODEL, World, key, polled
@@ -191,6 +191,25 @@ def test_what_was_renewed_in_vain_is_withdrawn_without_another_try(
     assert world.manager.strictly_ready()
 
 
+def test_what_agents_let_pass_and_had_no_room_is_loaded_once_there_is_some(
+    world: World, agents: AgentsFake
+) -> None:
+    serve(world, agents, (1, "a"))
+    review(world, renewed=(ONE,))
+    let_pass(world, agents, AGAIN)
+    world.fails(AGAIN, ExhaustedError("it does not fit into memory"))
+
+    review(world, withdrawn=(ONE,))
+
+    third = key(1, 3)
+    assert agents.asked[-1] == (AGAIN,)
+    goes(world, ONE)
+    assert agents.asked[-1] == (third,)
+    let_pass(world, agents, third)
+    world.loads(third)
+    assert world.index() == [("m", 1, "READY", "")]
+
+
 def test_what_only_stands_by_is_withdrawn_and_has_no_heir(agents: AgentsFake) -> None:
     world = World(agents=agents, window_s=60.0)
     serve(world, agents, (1, "a"))
@@ -202,6 +221,18 @@ def test_what_only_stands_by_is_withdrawn_and_has_no_heir(agents: AgentsFake) ->
     assert set(world.executor.draining) == {ONE}
     assert world.shown == {AGAIN}
     assert agents.asked[-1] == (AGAIN,)
+
+
+def test_what_was_renewed_does_not_stand_by(agents: AgentsFake) -> None:
+    world = World(agents=agents, window_s=60.0)
+    serve(world, agents, (1, "a"))
+    review(world, renewed=(ONE,))
+
+    let_pass(world, agents, AGAIN)
+    world.loads(AGAIN)
+
+    assert set(world.executor.draining) == {ONE}
+    assert world.shown == {AGAIN}
 
 
 def test_a_load_of_what_is_contested_begins_anew(world: World, agents: AgentsFake) -> None:

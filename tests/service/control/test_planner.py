@@ -144,6 +144,14 @@ def test_what_agents_still_look_at_is_given_up_when_nobody_asks_for_it() -> None
     assert plan({V1}, {V1: Phase.PREPARING}) == ()
 
 
+def test_what_has_only_been_built_and_nobody_asks_for_takes_no_place() -> None:
+    actual = {key(1, 1): Phase.READY, key(2, 1): Phase.PROVING, key(2, 2): Phase.FAILED}
+
+    actions = plan({key(2, 2)}, actual, alone=True)
+
+    assert actions == (Discard(key(2, 1), "no longer asked for"),)
+
+
 keys = st.builds(key, st.integers(1, 3), st.integers(1, 3))
 situations = st.tuples(st.dictionaries(keys, st.sampled_from(Phase)), st.sets(keys)).map(
     lambda drawn: (drawn[0] | dict.fromkeys(drawn[1] - drawn[0].keys(), Phase.NEW), drawn[1])
