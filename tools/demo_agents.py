@@ -1,0 +1,286 @@
+"""Publish an encrypted, signed model, rotate its key, and attack it, while clients ask.
+
+16 clients with one call for each request and 16 streams ask without pause. Meanwhile the
+publisher of examples/secure rotates the key and publishes versions, and somebody who can write
+into the repository, and load, tries to get another model served: a byte flipped, the agents
+deleted from config.pbtxt, a model that is clear or that a stranger has signed, a load with a
+configuration or files of its own.
+
+Each attack must be refused with its reason in RepositoryIndex, while the version before it
+answers. Exits with 0 if that is so, no request failed, and every answer came from the file that
+was the right one.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from tests.support.server_process import ServerProcess, ServerProcessError
+from tests.support.wire import Client, transport_flags
+from tools.attacks import OLD_KEY, STEPS, Attack, Publication, Scene, Step, StepError
+from tools.demo_swap import MODEL, Requests, answer_of, requests_in, stoppable
+from tools.progress import Line, duration
+from tools.releases import CommandError, Releases
+from tools.traffic import Traffic, Window, violations_in
+
+POLL_S: Final = 0.5
+SETTLE_S: Final = 0.3
+AT_REST_S: Final = 2.0
+"""Traffic before the first step and after the last, for comparison."""
+WITHIN_S: Final = 30.0
+"""How long the server may take to come to the right state."""
+LOOK_EVERY_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of a step.
+
+    `reason` is what clients are told of what was refused, `trouble` what was not as it must be,
+    and `seconds` how long the server took to come to it.
+    """
+
+    step: str
+    expected: str
+    seconds: float
+    reason: str = ""
+    trouble: str = ""
+
+    @property
+    def seen(self) -> str:
+        return "WRONG" if self.trouble else self.expected
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. `failed` and `disagreeing` are sentences."""
+
+    steps: tuple[Seen, ...]
+    seconds: float
+    before: Requests
+    during: Requests
+    failed: tuple[str, ...]
+    disagreeing: tuple[str, ...]
+    disagreeing_answers: int
+    audited: dict[str, int]
+    """How many lines of the audit log have this outcome."""
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.failed or self.disagreeing or any(one.trouble for one in self.steps))
+
+
+@dataclass(slots=True)
+class Story:
+    """What is known of a run while it goes on."""
+
+    scene: Scene
+    within_s: float = WITHIN_S
+    version: int = 1
+    constant: int = 1
+    windows: list[Window] = field(default_factory=lambda: [Window(1, 0)])
+    seen: list[Seen] = field(default_factory=list)
+
+    def play(self, step: Step) -> None:
+        """Do a step, wait for what must follow, and remember what came of it."""
+        began = time.monotonic_ns()
+        before = self.scene.serving()
+        if isinstance(step, Publication):
+            self.version = step.version
+        reason, seconds = "", 0.0
+        try:
+            with step.way(self.scene):
+                trouble = self._follow(lambda: self._trouble_with(step, before))
+                seconds = (time.monotonic_ns() - began) / 1e9
+                reason = "; ".join(self.scene.reasons())
+            trouble = trouble or self._follow(self._unrest)
+        except (StepError, CommandError, ServerProcessError) as error:
+            trouble = str(error)
+        except grpc.RpcError as error:
+            trouble = f"{error.code().name}: {error.details()}"
+        if isinstance(step, Publication):
+            self._pass_on(step.constant, began)
+        self.seen.append(Seen(step.title, self._expected(step), seconds, reason, trouble))
+
+    def _trouble_with(self, step: Step, before: tuple[int, int]) -> str:
+        """Return what is not as it must be after a step, "" where all is."""
+        if isinstance(step, Attack):
+            reasons = self.scene.reasons()
+            found = any(step.reason in reason for reason in reasons)
+            wrong = f"the index says {reasons}, and nothing of '{step.reason}'"
+            return self._answers_wrong(self.constant) or ("" if found else wrong)
+        if self.scene.serving() == before:
+            return f"it was not loaded anew; the index says {self.scene.reasons()}"
+        return self._answers_wrong(step.constant)
+
+    def _unrest(self) -> str:
+        """Return what there still is of a step that has been taken back, "" for nothing."""
+        if reasons := self.scene.reasons():
+            return f"the index goes on to say {reasons}"
+        return "" if self.scene.is_at_rest() else "the model does not come to rest"
+
+    def _answers_wrong(self, constant: int) -> str:
+        found = answer_of(self.scene.client)
+        return "" if found == (self.version, constant) else "version {} adds {}".format(*found)
+
+    def _follow(self, trouble: Callable[[], str]) -> str:
+        """Wait until nothing is wrong; return what still is when the time has run out."""
+        deadline = time.monotonic() + self.within_s
+        while (found := trouble()) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+        return found
+
+    def _pass_on(self, constant: int, began_ns: int) -> None:
+        """Let the file with this constant be the right one from now on."""
+        if constant != self.constant:
+            self.windows[-1] = self.windows[-1]._replace(end_ns=time.monotonic_ns())
+            self.windows.append(Window(constant, began_ns))
+            self.constant = constant
+
+    def _expected(self, step: Step) -> str:
+        after = "goes on, and says why" if isinstance(step, Attack) else "takes over"
+        return f"version {self.version} {after}"
+
+
+def run(
+    steps: Sequence[Step] = STEPS,
+    *,
+    unary_clients: int = 16,
+    streams: int = 16,
+    at_rest_s: float = AT_REST_S,
+    within_s: float = WITHIN_S,
+    line: Line | None = None,
+) -> Outcome:
+    """Publish the first version, start a server, play the steps, stop it, judge."""
+    with tempfile.TemporaryDirectory(prefix="interlock-demo-") as name:
+        releases = Releases(Path(name).resolve(), MODEL)
+        releases.prepare(OLD_KEY)
+        releases.show(releases.release({1: 1}, key=OLD_KEY))
+        with (
+            ServerProcess.start(flags_of(releases)) as process,
+            Client(process.address) as client,
+            Traffic(
+                process.address, MODEL, unary_clients=unary_clients, streams=streams
+            ) as traffic,
+        ):
+            story = Story(Scene(releases, process, client), within_s)
+            moments = [time.monotonic_ns()]
+            time.sleep(at_rest_s)
+            moments.append(time.monotonic_ns())
+            for number, step in enumerate(steps, 1):
+                if line is not None:
+                    line.update(f"{number} of {len(steps)}: {step.title}")
+                story.play(step)
+                if story.seen[-1].trouble:
+                    break
+            moments.append(time.monotonic_ns())
+            time.sleep(at_rest_s)
+        return outcome_of(story, traffic, moments)
+
+
+def flags_of(releases: Releases) -> list[str]:
+    return [
+        f"--model-repository={releases.repository}",
+        "--model-control-mode=poll",
+        f"--repository-poll-secs={POLL_S}",
+        f"--repository-settle-secs={SETTLE_S}",
+        # So that it is the policy that a load meets, and not the mode.
+        "--allow-explicit-control",
+        f"--key-directory={releases.keys}",
+        f"--agent-policy={releases.policy}",
+        f"--audit-log={releases.audit_log}",
+        *transport_flags(),
+    ]
+
+
+def outcome_of(story: Story, traffic: Traffic, moments: Sequence[int]) -> Outcome:
+    first, begin, end = moments
+    answers = traffic.answers
+    wrong = violations_in(answers, story.windows)
+    return Outcome(
+        steps=tuple(story.seen),
+        seconds=(end - begin) / 1e9,
+        before=requests_in(traffic, first, begin),
+        during=requests_in(traffic, begin, end),
+        failed=tuple(traffic.failures),
+        disagreeing=tuple(map(str, wrong)),
+        disagreeing_answers=sum(one.answers for one in wrong),
+        audited=audited(story.scene.releases.audit_log),
+    )
+
+
+def audited(path: Path) -> dict[str, int]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(Counter(json.loads(line)["outcome"] for line in lines))
+
+
+def table(outcome: Outcome) -> str:
+    wide = max(len(one.step) for one in outcome.steps)
+    lines = [f"{'':<3}{'what is done':<{wide}}  {'expected':<32}  {'seen':<32}  after"]
+    for number, one in enumerate(outcome.steps, 1):
+        took = duration(one.seconds)
+        lines.append(f"{number:>2} {one.step:<{wide}}  {one.expected:<32}  {one.seen:<32}  {took}")
+        lines.extend([f"     {one.reason}"] if one.reason else [])
+    return "\n".join([*lines, "", *(f"{name:<38}{value:>12}" for name, value in _rows(outcome))])
+
+
+def _rows(outcome: Outcome) -> list[tuple[str, str]]:
+    before, during = outcome.before, outcome.during
+    return [
+        ("time for all", duration(outcome.seconds)),
+        ("requests sent", f"{before.sent + during.sent:,}"),
+        ("  failed", str(len(outcome.failed))),
+        ("  answers that disagree", str(outcome.disagreeing_answers)),
+        ("longest gap between answers, before", f"{before.longest_gap_ms:.0f} ms"),
+        ("  during", f"{during.longest_gap_ms:.0f} ms"),
+        ("p99 of a request, before", f"{before.p99_ms:.1f} ms"),
+        ("  during", f"{during.p99_ms:.1f} ms"),
+        *((f"lines of the audit log: {name}", str(n)) for name, n in outcome.audited.items()),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    known = argparse.ArgumentParser(
+        prog="tools/demo-agents",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known.add_argument("--clients", type=int, default=16, metavar="N", help="of each kind (16)")
+    known.add_argument(
+        "-o", "--format", choices=("text", "json"), default="text", help="how to print [text]"
+    )
+    return known
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    line = Line(f"{len(STEPS)} steps under traffic", out=sys.stderr)
+    with stoppable():
+        try:
+            outcome = run(unary_clients=chosen.clients, streams=chosen.clients, line=line)
+        except (CommandError, ServerProcessError, TimeoutError) as error:
+            line.end("failed")
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    line.end(duration(line.seconds))
+    print(json.dumps(asdict(outcome)) if chosen.format == "json" else table(outcome))
+    troubles = [f"{one.step}: {one.trouble}" for one in outcome.steps if one.trouble]
+    for text in [*troubles, *sorted({*outcome.failed, *outcome.disagreeing})[:20]]:
+        print(f"WRONG: {text}", file=sys.stderr)
+    return 0 if outcome.is_good else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
