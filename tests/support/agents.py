@@ -173,6 +173,7 @@ class Stage:
         found: Found | None = None,
         parameters: Mapping[str, str] | None = None,
         then: Link | None = None,
+        is_binding: bool = True,
         read_config: Callable[[Location], Mapping[str, object]] = config_file_of,
     ) -> None:
         self.diary: list[tuple[str, Action]] = []
@@ -181,7 +182,10 @@ class Stage:
             Player(act, name, self.diary, _Hanging.hold)
             for act, name in zip(acts, "abcd", strict=False)
         ]
-        links = [Link(player.name, player.make, parameters or {}) for player in self.players]
+        links = [
+            Link(player.name, player.make, parameters or {}, is_binding=is_binding)
+            for player in self.players
+        ]
         links += [] if then is None else [then]
         self.pool = pool or PoolFake()
         surroundings = Surroundings(self.pool, self.scratch, read_config)

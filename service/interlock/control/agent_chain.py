@@ -15,6 +15,7 @@ from interlock.control.agent_model import Found, HeldModel, ScratchRoot, Subject
 from interlock.control.agent_pool import CutOff, Ending
 from interlock.control.agent_seat import Seat
 from interlock.control.agent_story import advance, ending, is_forward, is_over, name_of
+from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -62,20 +63,16 @@ class Pool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One agent of a chain, as the configuration names it; `make` runs the agent's code."""
+    """One agent of a chain; `make` runs the agent's code.
+
+    One that is not binding only looks on: what it refuses is written down, and the chain goes
+    on with what there was before it.
+    """
 
     name: str
     make: Callable[[], RepositoryAgent]
     parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A fact that an agent has recorded of its model."""
-
-    agent: str
-    name: str
-    value: str
+    is_binding: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +106,7 @@ class AgentChain:
         self._lock = threading.Lock()  # guards the next line
         self._last: Action | None = None
         self._seats: list[Seat] = []
+        self._heard: list[Heard] = []
 
     @property
     def location(self) -> Location:
@@ -116,13 +114,9 @@ class AgentChain:
         return self._found.location
 
     @property
-    def notes(self) -> tuple[Note, ...]:
-        """What the agents have recorded, in their order."""
-        return tuple(
-            Note(seat.name, name, value)
-            for seat in self._seats
-            for name, value in seat.model.notes.items()
-        )
+    def heard(self) -> tuple[Heard, ...]:
+        """What the agents have said on LOAD, in their order, as far as they came."""
+        return tuple(self._heard)
 
     @property
     def last(self) -> Action | None:
@@ -192,38 +186,40 @@ class AgentChain:
         )
         seat = Seat(link.name, link.make, model)
         self._seats.append(seat)
-        self._judge(seat, self._tell(seat, Action.LOAD))
+        refusal = self._refusal_of(seat, self._tell(seat, Action.LOAD))
+        reason = None if refusal is None else str(refusal)
+        self._heard.append(Heard(link.name, link.parameters, reason, model.notes))
+        if refusal is not None:
+            if link.is_binding:
+                raise refusal
+            return
         if model.published is not None:
             config = self._surroundings.read_config(model.published)
             self._found = Found(model.published, config)
 
-    def _judge(self, seat: Seat, how: Ending) -> None:
-        """Raise ServiceError where a LOAD has not ended well."""
+    def _refusal_of(self, seat: Seat, how: Ending) -> ServiceError | None:
+        """Return why a LOAD has not ended well. Raise ServiceError where nobody wants it."""
         match how:
             case Ending.RETURNED:
-                self._judge_refusal(seat)
+                return self._words_against(seat)
             case Ending.OVER_TIME:
-                raise UnavailableError(
+                return UnavailableError(
                     f"agent '{seat.name}' did not come to an end within "
                     f"--agent-timeout-secs={self._surroundings.pool.timeout_s:g}"
                 )
             case Ending.CUT_OFF:
                 raise self._unwanted()
             case Ending.NO_THREAD:
-                raise UnavailableError(
+                return UnavailableError(
                     f"no thread is left for agent '{seat.name}': {self._surroundings.pool.lost} "
                     "agents hang; restart the server"
                 )
 
-    def _judge_refusal(self, seat: Seat) -> None:
-        refusal = seat.take_refusal()
-        if refusal is None:
-            return
-        reason = self._reason(seat, refusal)
+    def _words_against(self, seat: Seat) -> ServiceError | None:
         # The reason is kept, and its frames with it: they must not lead to those of the
         # agent, which may hold what was decrypted.
-        del refusal
-        raise reason
+        refusal = seat.take_refusal()
+        return None if refusal is None else self._reason(seat, refusal)
 
     def _reason(self, seat: Seat, refusal: BaseException) -> ServiceError:
         """Return what the model's reason is; what nobody meant to raise is logged whole."""

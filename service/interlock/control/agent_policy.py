@@ -15,6 +15,8 @@ from interlock.domain.config_agents import AgentConfig
 
 SIGNATURE: Final = "signature"
 """The agent that is told which signers count."""
+SIGNERS: Final = "signers"
+"""Its parameter that names them, with commas between."""
 PYTHON_BACKENDS: Final = frozenset({"python"})
 
 
@@ -49,25 +51,6 @@ class Objection(Enum):
     MISSING_AGENT = "missing-agent"
     REFUSED_BY_AGENT = "refused-by-agent"
     SIGNER = "signer"
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Somebody whose signatures may count: a public key, or what certificates lead to."""
-
-    name: str
-    key: str = ""
-    """The path of a public key; then the next two are empty."""
-    certificates: str = ""
-    """The path of the certificates that a chain must end in."""
-    subject: str = ""
-    """Whom the signing certificate must name; empty for anyone that the chain vouches for."""
-
-    @property
-    def parameters(self) -> Mapping[str, str]:
-        """What the agent is told of this signer."""
-        told = {"key": self.key, "certificates": self.certificates, "subject": self.subject}
-        return {f"{kind}:{self.name}": value for kind, value in told.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +90,8 @@ class Rule:
     required: tuple[RequiredAgent, ...] = ()
     forbidden: tuple[str, ...] = ()
     """Patterns of the agents that a model may not ask for; those required are exempt."""
-    signers: tuple[Signer, ...] = ()
-    """Whose signatures count, by the agent `signature`; none for whomever that trusts."""
+    signers: tuple[str, ...] = ()
+    """Whose signatures count, by the names that the agent `signature` knows; none for all."""
     allow: Allowances = Allowances()
     line: int = 0
     """Where it stands in its file."""
@@ -120,8 +103,8 @@ class Rule:
     def _with_signers(self, agent: RequiredAgent) -> RequiredAgent:
         if agent.name != SIGNATURE:
             return agent
-        told = {key: value for one in self.signers for key, value in one.parameters.items()}
-        # Nothing is accepted: a model must not add to whom the agent trusts.
+        told = {SIGNERS: ", ".join(self.signers)} if self.signers else {}
+        # Nothing is accepted: a model must not say anything of whom the agent trusts.
         return RequiredAgent(agent.name, {**agent.parameters, **told})
 
 
@@ -239,13 +222,12 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
 
 
 def _unruled(candidate: Candidate) -> Decision:
-    """Let the configuration that is used say everything, the request's before the model's."""
-    overrides = candidate.override is not Override.NONE
-    agents = candidate.overriding if overrides else candidate.agents
+    """Let the configurations say everything."""
     everything = Allowances(
         config_overrides=True, file_overrides=True, python_models=True, host_code=True
     )
-    return Decision(agents=_chosen((), agents, Mode.ENFORCE), allow=everything)
+    agents = _chosen((), _asked_for(candidate), Mode.ENFORCE)
+    return Decision(agents=agents, allow=everything)
 
 
 def _asked_for(candidate: Candidate) -> tuple[AgentConfig, ...]:

@@ -70,9 +70,7 @@ class PolicySource:
         except OSError as error:
             raise PolicyError(f"{self.path} cannot be read: {error.strerror}") from error
         known = None if self.known_agents is None else self.known_agents()
-        policy = parse_policy(
-            content, str(self.path), directory=self.path.absolute().parent, known_agents=known
-        )
+        policy = parse_policy(content, str(self.path), known_agents=known)
         return policy, sha256(content).hexdigest()
 
     def _check(self, descriptor: int) -> None:

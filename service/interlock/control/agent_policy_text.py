@@ -8,17 +8,16 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Final
 
 from interlock.control.agent_policy import (
     SIGNATURE,
+    SIGNERS,
     AgentPolicy,
     Allowances,
     Mode,
     RequiredAgent,
     Rule,
-    Signer,
 )
 from interlock.domain.yaml_text import Field, Fields, Items, Node, Text, YamlError, read
 
@@ -27,7 +26,7 @@ VERSION: Final = "1"
 _ALLOWANCES: Final = tuple(one.name for one in fields(Allowances))
 _BOOLEANS: Final = {"true": True, "false": False}
 _MODES: Final = {mode.value: mode for mode in Mode}
-_SIGNER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SIGNER_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", re.ASCII)
 
 
 class PolicyError(Exception):
@@ -38,15 +37,14 @@ def parse_policy(
     content: bytes,
     name: str,
     *,
-    directory: Path,
     known_agents: Collection[str] | None = None,
 ) -> AgentPolicy:
     """Return the policy of a file. Raise PolicyError.
 
-    The paths in it are relative to `directory`. With `known_agents` it may require no others.
+    With `known_agents` it may require no others.
     """
     try:
-        return _Reader(name, directory, known_agents).policy(read(content))
+        return _Reader(name, known_agents).policy(read(content))
     except YamlError as error:
         raise PolicyError(error.located(name)) from error
 
@@ -54,18 +52,16 @@ def parse_policy(
 @dataclass(frozen=True, slots=True)
 class _Reader:
     name: str
-    directory: Path
     known_agents: Collection[str] | None
 
     def policy(self, node: Node) -> AgentPolicy:
-        top = _fields(node, "a policy", ("version", "mode", "signers", "rules"))
+        top = _fields(node, "a policy", ("version", "mode", "rules"))
         version = _needed(top, "version", "a policy")
         if _text(version, "version") != VERSION:
             raise YamlError(f"this server reads version {VERSION}", version.place)
         mode = _mode(top, Mode.ENFORCE)
-        signers = self._signers(top.fields.get("signers"))
         rules = _items(_needed(top, "rules", "a policy"), "rules")
-        read_rules = tuple(self._rule(rule, mode, signers) for rule in rules)
+        read_rules = tuple(self._rule(rule, mode) for rule in rules)
         _check_reach(rules, read_rules)
         return AgentPolicy(
             rules=read_rules,
@@ -73,35 +69,7 @@ class _Reader:
             name=self.name,
         )
 
-    def _signers(self, field: Field | None) -> dict[str, Signer]:
-        if field is None:
-            return {}
-        signers = {}
-        for name, one in _fields(field.value, "signers").fields.items():
-            if _SIGNER_NAME.fullmatch(name) is None:
-                raise YamlError(
-                    f"'{name}' is no name of a signer: letters, digits, '.', '_' and '-' are",
-                    one.place,
-                )
-            signers[name] = self._signer(name, one.value)
-        return signers
-
-    def _signer(self, name: str, node: Node) -> Signer:
-        given = _fields(node, "a signer", ("key", "certificates", "subject"))
-        texts = {key: _text(field.value, key) for key, field in given.fields.items()}
-        if ("key" in texts) == ("certificates" in texts):
-            raise YamlError(f"the signer '{name}' needs one of: key, certificates", node.place)
-        if "subject" in texts and "key" in texts:
-            raise YamlError(
-                "a key names nobody: 'subject' goes with 'certificates'",
-                given.fields["subject"].place,
-            )
-        paths = {
-            key: str(self.directory / texts[key]) for key in ("key", "certificates") if key in texts
-        }
-        return Signer(name, **paths, subject=texts.get("subject", ""))
-
-    def _rule(self, node: Node, mode: Mode, signers: dict[str, Signer]) -> Rule:
+    def _rule(self, node: Node, mode: Mode) -> Rule:
         known = ("match", "mode", "required", "forbidden", "signers", "allow")
         rule = _fields(node, "a rule", known)
         required = tuple(self._required(rule.fields.get("required")))
@@ -110,7 +78,7 @@ class _Reader:
             mode=_mode(rule, mode),
             required=required,
             forbidden=tuple(_texts(rule.fields.get("forbidden"), "forbidden")),
-            signers=_counting(rule.fields.get("signers"), required, signers),
+            signers=_counting(rule.fields.get(SIGNERS), required),
             allow=_allowances(rule.fields.get("allow")),
             line=node.place.line,
         )
@@ -167,24 +135,34 @@ def _match(node: Node) -> tuple[str, ...]:
     return tuple(_text(one, "match") for one in nodes)
 
 
-def _counting(
-    field: Field | None, required: Iterable[RequiredAgent], signers: dict[str, Signer]
-) -> tuple[Signer, ...]:
+def _counting(field: Field | None, required: Iterable[RequiredAgent]) -> tuple[str, ...]:
     if field is None:
         return ()
-    if all(agent.name != SIGNATURE for agent in required):
+    told = [agent for agent in required if agent.name == SIGNATURE]
+    if not told:
         raise YamlError(
             f"signers count where the agent '{SIGNATURE}' is required: add it to 'required'",
             field.place,
         )
-    nodes = _items(field.value, "signers")
+    if any(SIGNERS in agent.parameters for agent in told):
+        raise YamlError(
+            f"the parameters of '{SIGNATURE}' say who counts already: keep one of the two",
+            field.place,
+        )
+    nodes = _items(field.value, SIGNERS)
     if not nodes:
         raise YamlError("nobody counts: name a signer, or leave 'signers' out", field.place)
-    for node in nodes:
-        name = _text(node, "signers")
-        if name not in signers:
-            raise YamlError(f"there is no signer '{name}'{_near(name, signers)}", node.place)
-    return tuple(signers[_text(node, "signers")] for node in nodes)
+    return tuple(_signer(node) for node in nodes)
+
+
+def _signer(node: Node) -> str:
+    name = _text(node, SIGNERS)
+    if _SIGNER_NAME.fullmatch(name) is None:
+        raise YamlError(
+            f"'{name}' is no name of a signer: letters, digits, '.', '_', '@' and '-' are",
+            node.place,
+        )
+    return name
 
 
 def _allowances(field: Field | None) -> Allowances:

@@ -12,18 +12,18 @@ from typing import Final
 
 from interlock.control.agent_policy import (
     SIGNATURE,
+    SIGNERS,
     ChosenAgent,
     Decision,
     Finding,
     Mode,
     Objection,
-    Signer,
     told,
 )
 from interlock.domain.ids import VersionKey
 
 SIGNER_NOTE: Final = "signer"
-"""What the agent `signature` notes: the name of the signer, as the policy has it."""
+"""What the agent `signature` notes: the name of the signer."""
 
 _OUTCOMES: Final = {Mode.AUDIT: "would-refuse", Mode.WARN: "warned", Mode.ENFORCE: "refused"}
 
@@ -103,7 +103,7 @@ def judge(decision: Decision, heard: Sequence[Heard]) -> Verdict:
     # Those behind one that refuses do not run, which says nothing of its own.
     is_cut_short = any(words.refusal is not None for words in heard)
     for agent, words in _matched(decision.agents, heard):
-        if words is not None and _is_same_trust(agent, words, _signers(decision)):
+        if words is not None:
             findings.extend(_against(agent, words, _signers(decision)))
         elif agent.is_required and not is_cut_short:
             reason = f"the agent '{agent.name}' is required and has not run"
@@ -127,11 +127,11 @@ def reassess(decision: Decision, verdict: Verdict | None) -> Reassessment:
             reason = f"the agent '{agent.name}' has not seen the version as the policy wants it"
             lacking.append(Finding(Objection.MISSING_AGENT, reason))
             continue
-        against = _against(agent, words, _signers(decision))
-        failing.extend(against)
-        if not against and not _is_same_trust(agent, words, _signers(decision)):
-            reason = "the key or the certificates of its signer are others now"
-            lacking.append(Finding(Objection.SIGNER, reason))
+        if words.refusal is not None and words.parameters != agent.parameters:
+            reason = f"the agent '{agent.name}' refused it when others counted"
+            lacking.append(Finding(Objection.REFUSED_BY_AGENT, reason))
+            continue
+        failing.extend(_against(agent, words, _signers(decision)))
     standing = Standing.FAILS if failing else Standing.LACKS if lacking else Standing.PASSES
     return Reassessment(standing, (*failing, *lacking), mode=decision.mode, where=decision.where)
 
@@ -178,39 +178,23 @@ def _untrusting(agent: ChosenAgent | Heard) -> Mapping[str, str]:
     """Return the parameters, less whom the signature agent was told to trust."""
     if agent.name != SIGNATURE:
         return agent.parameters
-    return {key: value for key, value in agent.parameters.items() if ":" not in key}
+    return {key: value for key, value in agent.parameters.items() if key != SIGNERS}
 
 
-def _signers(decision: Decision) -> tuple[Signer, ...]:
+def _signers(decision: Decision) -> tuple[str, ...]:
     return () if decision.rule is None else decision.rule.signers
 
 
-def _against(agent: ChosenAgent, words: Heard, signers: Sequence[Signer]) -> tuple[Finding, ...]:
+def _against(agent: ChosenAgent, words: Heard, signers: Sequence[str]) -> tuple[Finding, ...]:
     """Return what stands against a version after an agent has seen it."""
     if words.refusal is not None:
         reason = f"the agent '{agent.name}' refuses it: {words.refusal}"
         return (Finding(Objection.REFUSED_BY_AGENT, reason),)
     if agent.name != SIGNATURE or not agent.is_required or not signers:
         return ()
-    names = [signer.name for signer in signers]
     signer = words.notes.get(SIGNER_NOTE)
-    if signer in names:
+    if signer in signers:
         return ()
     who = "by nobody that the policy names" if signer is None else f"by '{signer}'"
-    reason = f"it is signed {who}, and what counts is the signature of {' or '.join(names)}"
+    reason = f"it is signed {who}, and what counts is the signature of {' or '.join(signers)}"
     return (Finding(Objection.SIGNER, reason),)
-
-
-def _is_same_trust(agent: ChosenAgent, words: Heard, signers: Sequence[Signer]) -> bool:
-    """Whether the signer was held against what counts now, whoever else did then."""
-    if agent.name != SIGNATURE or not agent.is_required:
-        return True
-    if not signers:
-        return agent.parameters == words.parameters
-    signer = words.notes.get(SIGNER_NOTE, "")
-    return _trust(agent.parameters, signer) == _trust(words.parameters, signer)
-
-
-def _trust(parameters: Mapping[str, str], signer: str) -> Mapping[str, str]:
-    ends = f":{signer}"
-    return {key: value for key, value in parameters.items() if key.endswith(ends)}

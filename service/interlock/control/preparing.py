@@ -14,10 +14,12 @@ from typing import Final, Protocol
 
 import structlog
 
+from interlock.control.agent_book import VerdictBook
 from interlock.control.agent_chain import AgentChain, Surroundings
 from interlock.control.agent_links import ConfigReader, links_of, unquoted
 from interlock.control.agent_model import Found, Subject
 from interlock.control.agent_share import SharedChain
+from interlock.control.agent_verdicts import Verdict
 from interlock.control.lifecycle import OVER, Event, Phase, Transition
 from interlock.control.published import Place, Places
 from interlock.control.reports import LoadDropped, LoadFailed, Progress, Report
@@ -235,6 +237,7 @@ class Preparations:
         self._changed = threading.Condition()
         self._open: set[_Load] = set()
         self._tenants: dict[GenerationKey, _Load] = {}
+        self._book = VerdictBook()
 
     def prepare(self, jobs: Sequence[LoadJob]) -> None:
         loads = [_Load(together) for together in _groups(jobs)]
@@ -245,8 +248,16 @@ class Preparations:
             give_up = partial(self._fail, load, UnavailableError("no thread is left for agents"))
             self._workers.submit(partial(self._run, load), dropped=give_up)
 
+    def verdict_of(self, key: GenerationKey) -> Verdict | None:
+        """Return what agents made of a generation, `None` where none have seen it.
+
+        Never blocks. Of one that failed as long as its reason is the last word on its version.
+        """
+        return self._book.verdict_of(key)
+
     def moved(self, move: Transition) -> None:
         with self._changed:
+            self._book.moved(move)
             load = self._tenants.get(move.key)
             if load is None:
                 return
@@ -293,7 +304,10 @@ class Preparations:
         )
         with self._changed:
             load.adopt(chain)
-        location = chain.prepare()
+        try:
+            location = chain.prepare()
+        finally:
+            self._write(load, Verdict(chain.heard))
         place = self._workshop.places.of(location, load.jobs[0].model_directory.absolute())
         with self._changed:
             is_late = load.is_read
@@ -309,6 +323,12 @@ class Preparations:
             )
             for job in load.jobs
         ]
+
+    def _write(self, load: _Load, verdict: Verdict) -> None:
+        """Write down what was found, of what is not over yet."""
+        with self._changed:
+            wanted = [job.key for job in load.jobs if load.is_wanted(job.key.version)]
+            self._book.write(wanted, verdict)
 
     def _hand_over(self, load: _Load, jobs: Iterable[LoadJob]) -> None:
         with self._changed:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from interlock.control.agent_chain import Link
 from interlock.control.agent_pool import AgentPool, Ending
 from interlock.control.agent_story import IllegalActionError
+from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -83,6 +84,55 @@ def test_those_behind_the_one_that_refuses_are_never_made() -> None:
     assert stage.stories == [[L, F], [L, F], []]
     assert [player.made for player in stage.players] == [1, 1, 0]
     assert stage.diary[2:] == [("b", F), ("a", F)]
+
+
+def test_what_agents_say_is_kept_as_far_as_they_came() -> None:
+    def note(_: Action, model: AgentModel) -> None:
+        model.note("signer", "release")
+
+    stage = Stage(on(L, note), on(L, raising(AgentError("no"))), nothing, parameters={"k": "v"})
+
+    refusal_of(stage)
+
+    assert stage.chain.heard == (
+        Heard("a", {"k": "v"}, notes={"signer": "release"}),
+        Heard("b", {"k": "v"}, refusal="no"),
+    )
+
+
+def test_one_that_only_looks_on_may_refuse_and_leaves_nothing_behind() -> None:
+    def publish_and_refuse(_: Action, model: AgentModel) -> None:
+        model.publish(DirectoryLocation(Path("/")))
+        raise AgentError("no")
+
+    stage = Stage(on(L, publish_and_refuse), nothing, is_binding=False)
+
+    live(stage)
+
+    assert stage.stories == [SERVED, SERVED]
+    assert [words.refusal for words in stage.chain.heard] == ["no", None]
+    assert stage.chain.location is NOWHERE
+
+
+@pytest.mark.parametrize("how", [Ending.OVER_TIME, Ending.NO_THREAD])
+def test_one_that_only_looks_on_holds_nothing_up(how: Ending) -> None:
+    fates = iter([how])
+    stage = Stage(
+        nothing, nothing, is_binding=False, pool=PoolFake(lambda: next(fates, Ending.RETURNED))
+    )
+
+    assert stage.chain.load() is NOWHERE
+
+    assert stage.chain.heard[0].refusal is not None
+    assert stage.stories[1] == [L]
+    stage.chain.close()
+
+
+def test_one_that_only_looks_on_does_not_keep_a_load_that_nobody_wants() -> None:
+    fates = iter([Ending.CUT_OFF])
+    stage = Stage(nothing, is_binding=False, pool=PoolFake(lambda: next(fates, Ending.RETURNED)))
+
+    assert isinstance(refusal_of(stage), UnavailableError)
 
 
 SIZES_AND_PLACES = [(size, place) for size in range(1, 5) for place in range(size)]

@@ -15,13 +15,11 @@ from interlock.control.agent_policy import (
     Override,
     RequiredAgent,
     Rule,
-    Signer,
     decide,
 )
 from interlock.domain.config_agents import AgentConfig
 
-RELEASE = Signer("release", key="/keys/release.pub")
-VENDOR = Signer("vendor", certificates="/keys/ca.pem", subject="CN=models")
+RELEASE, VENDOR = "release", "vendor"
 CHECKSUM = RequiredAgent("checksum", {"manifest": "manifest.json"})
 
 
@@ -100,14 +98,12 @@ def test_a_model_cannot_change_a_parameter_even_where_it_may_add_any() -> None:
 
 def test_the_signature_agent_is_told_who_counts_and_by_nobody_else() -> None:
     rule = every(required=(RequiredAgent("signature", accepts=("*",)),), signers=(RELEASE, VENDOR))
-    asked = (AgentConfig("signature", {"key:evil": "/tmp/k"}),)
-    trusted = {
-        "key:release": "/keys/release.pub",
-        "certificates:vendor": "/keys/ca.pem",
-        "subject:vendor": "CN=models",
-    }
+    asked = (AgentConfig("signature", {"signers": "evil", "name": "*"}),)
 
-    assert agents(under(rule, agents=asked))[0] == ("signature", trusted)
+    told, *own = agents(under(rule, agents=asked))
+
+    assert told == ("signature", {"signers": "release, vendor"})
+    assert own == [("signature", {"signers": "evil", "name": "*"})]
 
 
 def test_agents_of_the_repository_stay_where_a_request_leaves_them_out() -> None:
@@ -196,13 +192,15 @@ def test_an_agent_that_runs_for_the_policy_alone_binds_where_it_is_enforced() ->
     assert all(agent.is_binding for agent in enforced.agents)
 
 
-def test_without_a_policy_the_configuration_that_is_used_says_everything() -> None:
+def test_without_a_policy_the_configurations_say_everything() -> None:
     mine, theirs = (AgentConfig("checksum"),), (AgentConfig("fetch"),)
     plain = decide(None, Candidate("m", mine, backend="python"))
     overridden = decide(None, Candidate("m", mine, Override.CONFIG, theirs))
+    other = decide(None, Candidate("m", mine, Override.FILES, theirs))
 
     assert [agent.name for agent in plain.agents] == ["checksum"]
-    assert [agent.name for agent in overridden.agents] == ["fetch"]
+    assert [agent.name for agent in overridden.agents] == ["checksum", "fetch"]
+    assert [agent.name for agent in other.agents] == ["fetch"]
     assert plain.refusal is overridden.refusal is None
     assert plain.allow.host_code
 

@@ -52,19 +52,6 @@ def test_reads_the_policy_and_its_digest(path: Path) -> None:
     assert policy.name == str(path)
 
 
-def test_paths_in_it_are_relative_to_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(path.parent)
-    written(
-        path,
-        "version: 1\nsigners: {s: {key: k.pub}}\n"
-        "rules: [{match: a, required: [{agent: signature}], signers: [s]}]\n",
-    )
-
-    policy, _ = PolicySource(Path("policy.yaml")).read()
-
-    assert policy.rules[0].signers[0].key == str(path.parent / "k.pub")
-
-
 def test_an_agent_that_is_not_known_is_refused(path: Path) -> None:
     written(path, "version: 1\nrules: [{match: a, required: [{agent: own}]}]\n")
 

@@ -11,6 +11,7 @@ import pytest
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
 from interlock.control.agent_pool import AgentPool
+from interlock.control.agent_verdicts import Heard, Verdict
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.preparing import NoAgents, Preparations, Workshop
 from interlock.control.published import Places
@@ -199,6 +200,39 @@ def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
     world.moves(TWO, Phase.FAILED)
     assert world.is_over()
     assert world.actions == [Action.LOAD, Action.LOAD_FAIL]
+
+
+def test_what_agents_say_of_a_version_is_known_until_it_is_over(world: World) -> None:
+    world.act = lambda model: model.note("signer", "release")
+    folder = world.model()
+    world.preparations.prepare([world.job(ONE, folder), world.job(TWO, folder)])
+    world.handed_over()
+    world.handed_over()
+
+    for one in (ONE, TWO):
+        verdict = world.preparations.verdict_of(one)
+        assert verdict == Verdict((Heard("actor", {}, notes={"signer": "release"}),))
+    world.moves(ONE, Phase.LOADING, Phase.PROVING, Phase.READY)
+    assert world.preparations.verdict_of(ONE) is not None
+    world.moves(ONE, Phase.DRAINING, Phase.UNLOADING, Phase.UNLOADED)
+    world.moves(TWO, Phase.FAILED)
+    assert world.preparations.verdict_of(ONE) is None
+    assert world.is_over()
+
+
+def test_why_agents_refused_a_version_is_known_while_its_reason_is_shown(world: World) -> None:
+    def refuse(_: AgentModel) -> None:
+        raise AgentError("no")
+
+    world.act = refuse
+    world.preparations.prepare([world.job(ONE, world.model())])
+    world.failure()
+    world.moves(ONE, Phase.FAILED)
+
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert [words.refusal for words in verdict.heard] == ["no"]
+    assert world.is_over()
 
 
 def test_an_agent_that_nobody_has_fails_the_load(world: World) -> None:
