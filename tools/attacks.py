@@ -146,6 +146,12 @@ def showing(scene: Scene, release: Path) -> Iterator[None]:
 
 
 @contextmanager
+def showing_the_first_release(scene: Scene) -> Iterator[None]:
+    with showing(scene, scene.releases.made[0]):
+        yield
+
+
+@contextmanager
 def showing_a_clear_model(scene: Scene) -> Iterator[None]:
     clear = scene.releases.clear(scene.forged())
     with showing(scene, scene.releases.smuggled(clear)):
@@ -210,6 +216,7 @@ CONFIGURED: Final = Attack(
 )
 STEPS: Final[tuple[Step, ...]] = (
     ROTATION,
+    Attack("the release for the old key is back", showing_the_first_release, f"no key '{OLD_KEY}'"),
     Publication("version 2 is published", publishing({1: 1, 2: 2}), 2, 2),
     FLIPPED,
     NO_AGENTS,

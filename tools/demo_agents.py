@@ -196,6 +196,7 @@ def flags_of(releases: Releases) -> list[str]:
         # So that it is the policy that a load meets, and not the mode.
         "--allow-explicit-control",
         f"--key-directory={releases.keys}",
+        f"--signer-directory={releases.signers}",
         f"--agent-policy={releases.policy}",
         f"--audit-log={releases.audit_log}",
         *transport_flags(),

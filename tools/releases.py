@@ -64,10 +64,13 @@ class Releases:
         self.repository = root / "models"
         self.server = root / "server"
         self.keys = self.server / "keys"
+        self.signers = self.server / "signers"
         self.policy = self.server / "policy.yaml"
         self.audit_log = root / "audit.jsonl"
         self._publisher = root / "publisher"
         self._numbers = itertools.count(1)
+        self.made: list[Path] = []
+        """The releases that were encrypted and signed, oldest first."""
 
     @property
     def shown(self) -> Path:
@@ -76,13 +79,11 @@ class Releases:
 
     def prepare(self, key: str) -> None:
         """Make a key to encrypt with, one to sign with and one of a stranger; take the policy."""
-        for folder in (self.repository, self._publisher, self.server):
+        folders = (self._publisher, self.server, self.signers, self.repository)
+        for folder in (*folders, self.repository / RELEASES):
             folder.mkdir()
-            # Whatever the umask: the server refuses a policy where others can write.
+            # Whatever the umask: the server trusts nothing where others can write.
             folder.chmod(0o755)
-        (self.repository / RELEASES).mkdir()
-        (self.server / "signers").mkdir()
-        (self.server / "signers").chmod(0o755)
         interlock("keys", "new", key, "--key-directory", self.keys)
         for signer in (OWN, STRANGER):
             private = ec.generate_private_key(ec.SECP256R1())
@@ -104,11 +105,12 @@ class Releases:
 
     def release(self, constants: Mapping[int, int], *, key: str, signer: str = OWN) -> Path:
         """Encrypt a model and sign it. Raise CommandError."""
+        draft = self.clear(constants)
         release = self._folder(self.repository / RELEASES) / self.model
         public = self.keys / f"{key}.pub"
-        draft = self.clear(constants)
         interlock("encrypt", draft, "--recipient", public, "--out", release)
         self._sign(release, signer)
+        self.made.append(release)
         return release
 
     def rotated(self, old: str, new: str) -> Path:
