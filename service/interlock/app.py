@@ -19,6 +19,7 @@ import structlog
 # Before anything imports grpc: the server never forks, and the handlers cost every call.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+from interlock.control.agent_policy_text import PolicyError
 from interlock.control_plane import ControlPlane
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
@@ -145,6 +146,8 @@ class Server:
             self._control = ControlPlane(settings, self._table)
         except MissingPackageError as error:
             raise StartError(str(error)) from error
+        except PolicyError as error:
+            raise StartError(f"--agent-policy cannot be used: {error}") from error
         except OSError as error:
             raise _scratch_error(error) from error
         self._manager = self._control.manager

@@ -14,6 +14,8 @@ import structlog
 from interlock.backends.catalog import LOAD_COPIES, built_in
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_policy import AgentPolicy, is_heard
+from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.digests import DigestingLoader
@@ -70,8 +72,9 @@ _PATIENCE: Final = 2.0
 class ControlPlane:
     """The manager and all that belongs to it, for one server.
 
-    Raise OSError where object stores cannot be mirrored in the scratch directory, and
-    MissingPackageError where what speaks to them is not installed.
+    Raise OSError where object stores cannot be mirrored in the scratch directory,
+    MissingPackageError where what speaks to them is not installed, and PolicyError where the
+    policy for repository agents cannot be used.
     """
 
     def __init__(self, settings: Settings, table: ServingTable) -> None:
@@ -82,6 +85,8 @@ class ControlPlane:
         self._closing = threading.Event()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        self._catalog = catalog_of(settings.agents)
+        self._policy = self._open_policy(settings.agents)
         self.listing = RepositoryListing(
             self._roots,
             clock=monotonic,
@@ -125,6 +130,8 @@ class ControlPlane:
         self.listing.begin(self.manager.first_loads)
         self.listing.start(on_death)
         self.manager.start(on_death)
+        if self._policy is not None:
+            self._policy.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
@@ -133,6 +140,8 @@ class ControlPlane:
         self._closing.set()
         for root in self._cloud:
             root.close()
+        if self._policy is not None:
+            self._policy.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -148,6 +157,23 @@ class ControlPlane:
         """End, once everything is unloaded."""
         self.manager.close()
         self._scratch.close()
+
+    def _open_policy(self, settings: AgentSettings) -> PolicyWatch | None:
+        """Read the policy. Raise PolicyError."""
+        if settings.policy is None:
+            return None
+        repositories = (*self._settings.roots, *self._roots)
+        source = PolicySource(settings.policy, repositories, self._catalog.names)
+        return PolicyWatch(source, self._policy_changed)
+
+    def _policy_now(self) -> AgentPolicy | None:
+        return None if self._policy is None else self._policy.state.policy
+
+    def _policy_changed(self, policy: AgentPolicy) -> None:
+        pass
+
+    def _is_heard(self, model: str, is_overridden: bool) -> bool:
+        return is_heard(self._policy_now(), model, is_overridden=is_overridden)
 
     def _open_cloud(self) -> tuple[CloudRoot, ...]:
         if self._settings.cloud.locations:
@@ -179,6 +205,7 @@ class ControlPlane:
             version_fallback=settings.version_fallback,
             scratch=self._scratch,
             namespacing=settings.namespacing,
+            is_heard=self._is_heard,
         )
 
     def _build_repository(self) -> Repository:
@@ -234,20 +261,8 @@ class ControlPlane:
         self, settings: AgentSettings, check: Callable[[LoadJob, str], None]
     ) -> Preparations:
         reader = ConfigReader(self._settings.config_name)
-        decryption = Decryption(
-            ring_of(settings.key_directory, settings.key_sources),
-            CoreDumps(),
-            log.warning,
-            LockedMemory(),
-        )
-        if settings.key_directory is not None or settings.key_sources:
-            decryption.warn()
-        trusted = settings.signer_directory
-        signers = NoSigners() if trusted is None else SignerDirectory(trusted)
         workshop = Workshop(
-            catalog=AgentCatalog(
-                built_in_offers(decryption, signers), directory=settings.directory
-            ),
+            catalog=self._catalog,
             surroundings=Surroundings(
                 AgentPool(timeout_s=settings.timeout_s), self._scratch, reader.fields_at
             ),
@@ -255,6 +270,7 @@ class ControlPlane:
             places=Places(self._scratch),
             check=check,
             auto_complete=not self._settings.disable_auto_complete,
+            policy=self._policy_now,
         )
         return Preparations(workshop, loads=self._executor, report=self._inbox.put)
 
@@ -380,6 +396,21 @@ class Watching:
 
     def _rearm(self) -> None:
         self._watcher.rearm()
+
+
+def catalog_of(settings: AgentSettings) -> AgentCatalog:
+    """Return the repository agents of a server, with the keys and the signers that they use."""
+    decryption = Decryption(
+        ring_of(settings.key_directory, settings.key_sources),
+        CoreDumps(),
+        log.warning,
+        LockedMemory(),
+    )
+    if settings.key_directory is not None or settings.key_sources:
+        decryption.warn()
+    trusted = settings.signer_directory
+    signers = NoSigners() if trusted is None else SignerDirectory(trusted)
+    return AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory)
 
 
 def reservations_for(repository: RepositorySettings) -> Reservations:

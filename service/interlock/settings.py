@@ -298,9 +298,13 @@ class AgentSettings:
     """`env:VARIABLE` or `exec:COMMAND`, asked in this order after the directory."""
     signer_directory: Path | None = None
     """`<directory>/<name>.pem` is whom `signature` trusts by that name; without it nobody."""
+    policy: Path | None = None
+    """Which agents models must pass, and what they may not bring along; without it anything."""
+    policy_grace_s: float = 300.0
+    """How long what the policy is against after a change goes on serving."""
 
     def __post_init__(self) -> None:
-        _at_least(0, agent_timeout_secs=self.timeout_s)
+        _at_least(0, agent_timeout_secs=self.timeout_s, agent_policy_grace_secs=self.policy_grace_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class FakeControl:
     entries: tuple[IndexEntry, ...] = ()
     error: Exception | None = None
     freed_bytes: int | None = None
+    held_against: tuple[str, ...] = ()
     asked: list[tuple[str, str, Mapping[str, LoadParameter]]] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -107,6 +108,9 @@ class FakeControl:
 
     def load(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
         self._ask("load", model, parameters)
+
+    def remarks(self, model: str) -> Sequence[str]:
+        return self.held_against
 
     def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
         self._ask("unload", model, parameters)

@@ -203,6 +203,15 @@ AGENT_TIMEOUT_SECS: Final = Flag(
     "agent-timeout-secs", Group.MODELS, read.seconds, _AGENTS.timeout_s, "SECONDS",
     "refuse a model whose repository agent takes longer; 0 waits for ever",
 )  # fmt: skip
+AGENT_POLICY: Final = Flag(
+    "agent-policy", Group.MODELS, read.path, None, "PATH",
+    "a file that says which repository agents models must pass and what they may not bring along;"
+    " it is followed while the server runs",
+)  # fmt: skip
+AGENT_POLICY_GRACE_SECS: Final = Flag(
+    "agent-policy-grace-secs", Group.MODELS, read.seconds, _AGENTS.policy_grace_s, "SECONDS",
+    "serve on for so long what no longer passes after a change of the agent policy",
+)  # fmt: skip
 KEY_DIRECTORY: Final = Flag(
     "key-directory", Group.MODELS, read.path, None, "PATH",
     "with a file ID.key for every key that encrypted models need; nobody else may look into it",
@@ -372,6 +381,8 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     BACKEND_CONFIG,
     REPOAGENT_DIRECTORY,
     AGENT_TIMEOUT_SECS,
+    AGENT_POLICY,
+    AGENT_POLICY_GRACE_SECS,
     KEY_DIRECTORY,
     KEY_SOURCE,
     SIGNER_DIRECTORY,

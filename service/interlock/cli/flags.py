@@ -306,6 +306,8 @@ def _agents(given: _Given) -> AgentSettings:
         key_directory=given.maybe(table.KEY_DIRECTORY),
         key_sources=given.every(table.KEY_SOURCE),
         signer_directory=given.maybe(table.SIGNER_DIRECTORY),
+        policy=given.maybe(table.AGENT_POLICY),
+        policy_grace_s=given.one(table.AGENT_POLICY_GRACE_SECS),
     )
 
 

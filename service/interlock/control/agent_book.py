@@ -5,9 +5,9 @@ version has a verdict.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from interlock.control.agent_verdicts import Verdict
+from interlock.control.agent_hearing import Judged
 from interlock.control.lifecycle import OVER, Phase, Transition
 from interlock.domain.ids import GenerationKey
 
@@ -18,20 +18,31 @@ class VerdictBook:
     def __init__(self) -> None:
         # Guards the two below. A leaf.
         self._lock = threading.Lock()
-        self._verdicts: dict[GenerationKey, Verdict] = {}
+        self._judged: dict[GenerationKey, Judged] = {}
         self._failed: set[GenerationKey] = set()
 
-    def write(self, keys: Iterable[GenerationKey], verdict: Verdict) -> None:
+    def write(self, keys: Iterable[GenerationKey], judged: Judged) -> None:
         """Let these generations have a verdict, in the place of the one that they had."""
         with self._lock:
             for key in keys:
                 self._drop(old for old in self._failed if old.version_key == key.version_key)
-                self._verdicts[key] = verdict
+                self._judged[key] = judged
 
-    def verdict_of(self, key: GenerationKey) -> Verdict | None:
-        """Return what was found of a generation, `None` where no agents have seen it."""
+    def amend(self, key: GenerationKey, before: Judged, after: Judged) -> None:
+        """Let a generation have another verdict, if it has the one that this comes of still."""
         with self._lock:
-            return self._verdicts.get(key)
+            if self._judged.get(key) is before:
+                self._judged[key] = after
+
+    def judged(self, key: GenerationKey) -> Judged | None:
+        """Return what was found of a generation, `None` where nobody has seen it."""
+        with self._lock:
+            return self._judged.get(key)
+
+    def entries(self) -> Mapping[GenerationKey, Judged]:
+        """Return all that there are now."""
+        with self._lock:
+            return dict(self._judged)
 
     def moved(self, move: Transition) -> None:
         """Hear what became of a generation."""
@@ -40,10 +51,10 @@ class VerdictBook:
         with self._lock:
             if move.after is not Phase.FAILED:
                 self._drop((move.key,))
-            elif move.key in self._verdicts:
+            elif move.key in self._judged:
                 self._failed.add(move.key)
 
     def _drop(self, keys: Iterable[GenerationKey]) -> None:
         for key in tuple(keys):
-            self._verdicts.pop(key, None)
+            self._judged.pop(key, None)
             self._failed.discard(key)

@@ -221,6 +221,17 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
     )
 
 
+def is_heard(policy: AgentPolicy | None, model: str, *, is_overridden: bool) -> bool:
+    """Whether a model is for the policy to see before its configuration counts.
+
+    That is so though it names no agents. Nothing of such a model is changed in place.
+    """
+    if policy is None:
+        return False
+    rule = policy.rule_for(model)
+    return is_overridden or rule is None or bool(rule.required)
+
+
 def _unruled(candidate: Candidate) -> Decision:
     """Let the configurations say everything."""
     everything = Allowances(

@@ -19,7 +19,7 @@ import structlog
 from interlock.control.agent_policy import AgentPolicy
 from interlock.control.agent_policy_text import PolicyError, parse_policy
 from interlock.domain.yaml_text import MAX_BYTES
-from interlock.runtime.threads import Thread, spawn
+from interlock.runtime.threads import OnDeath, Thread, spawn
 
 log = structlog.get_logger()
 
@@ -116,9 +116,9 @@ class PolicyWatch:
     def state(self) -> PolicyState:
         return self._state
 
-    def start(self) -> None:
+    def start(self, on_death: OnDeath | None = None) -> None:
         """Begin to look at the file every `poll_s`, in a thread of its own."""
-        self._thread = spawn("agent-policy", self._run)
+        self._thread = spawn("agent-policy", self._run, on_death=on_death)
 
     def close(self) -> None:
         """End looking, and wait for the thread."""

@@ -51,6 +51,11 @@ class SharedChain:
             return told and self._tenancy.is_over
 
     @property
+    def location(self) -> Location:
+        """Where to load from, once `prepare` has returned."""
+        return self._chain.location
+
+    @property
     def heard(self) -> tuple[Heard, ...]:
         """What the agents have said, once `prepare` has returned or raised."""
         return self._chain.heard

@@ -58,6 +58,11 @@ class Verdict:
         return "passed" if self.passes else _OUTCOMES[self.mode]
 
     @property
+    def reason(self) -> str | None:
+        """What is wrong, whatever becomes of it."""
+        return told(self.findings, self.where)
+
+    @property
     def refusal(self) -> str | None:
         """Why the version must not serve; None where it may."""
         return told(self.findings, self.where) if self.mode is Mode.ENFORCE else None

@@ -33,7 +33,8 @@ class Record:
     `refusal` is why its repository agents, or what they left behind, kept it from being
     loaded at all. `failures` is how often its content has failed so far. `standby_until` is
     the end of its rollback window. `body` stands for the files but for the configuration;
-    `adjustment` is what is to become of the instances of what serves, or failed to.
+    `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
+    is what the policy has against it though it serves.
     """
 
     job: LoadJob
@@ -50,6 +51,7 @@ class Record:
     standby_until: float | None = None
     body: str = ""
     adjustment: Adjustment | None = None
+    remark: str = ""
 
     @property
     def content(self) -> Content:

@@ -29,6 +29,8 @@ class VersionView:
     version: Version
     readiness: Readiness
     reason: str
+    remark: str = ""
+    """What the policy has against it though it serves; the reason tells of it too."""
 
 
 @dataclass(frozen=True, slots=True)

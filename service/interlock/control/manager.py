@@ -60,6 +60,7 @@ from interlock.control.reports import (
     Loaded,
     LoadFailed,
     Progress,
+    Remarked,
     Report,
     Unloaded,
     Update,
@@ -84,7 +85,7 @@ from interlock.control.wishes import (
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
-from interlock.domain.readiness import IndexEntry
+from interlock.domain.readiness import IndexEntry, Readiness
 from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
@@ -231,6 +232,13 @@ class Manager:
     def staging_of(self, model: str) -> Mapping[Version, str]:
         """Return how far the contents of one model are that arrive."""
         return self._staging.latest.get(ModelName(model), {})
+
+    def remarks(self, model: str) -> tuple[str, ...]:
+        """Return what the policy has against what serves of a model, each thing once."""
+        view = self._views.get(ModelName(model))
+        versions = () if view is None else view.versions
+        told = (one.remark for one in versions if one.readiness is Readiness.READY and one.remark)
+        return tuple(dict.fromkeys(told))
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -509,6 +517,9 @@ class Manager:
         if isinstance(report, (UpdatePrepared, UpdateFailed)):
             yield from self._take_in_update(report)
             return
+        if isinstance(report, Remarked):
+            yield from self._take_in_remark(report)
+            return
         unit = self._units.get(report.key.model, Unit(report.key.model))
         record = unit.records.get(report.key)
         if record is None or record.is_past(report):
@@ -516,6 +527,13 @@ class Manager:
             return
         self._hear_out(unit, record, report)
         yield unit
+
+    def _take_in_remark(self, report: Remarked) -> Iterator[Unit]:
+        unit = self._units.get(report.key.model)
+        record = None if unit is None else unit.records.get(report.key)
+        if unit is not None and record is not None:
+            record.remark = report.text
+            yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
@@ -598,7 +616,7 @@ class Manager:
         if isinstance(action, Load) and record.origin:
             reason = f"{reason}, with {record.origin}"
         event = _EVENTS[type(action)]
-        has_agents = record.job.preparation is not None
+        has_agents = self._agents.see(record.job)
         if has_agents and event is Event.LOAD:
             event = Event.PREPARE
         self._move(unit, record, event, reason)
@@ -618,7 +636,7 @@ class Manager:
         for action in actions:
             if isinstance(action, Load):
                 job = self._units[action.key.model].records[action.key].job
-                if job.preparation is not None:
+                if self._agents.see(job):
                     jobs.setdefault(job.key.model, []).append(job)
         for together in jobs.values():
             self._agents.prepare(together)
@@ -642,7 +660,7 @@ class Manager:
     def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
-        if record.job.preparation is not None:
+        if self._agents.see(record.job):
             self._agents.moved(moved)
         key = moved.key
         write = log.error if moved.after is Phase.FAILED else log.info

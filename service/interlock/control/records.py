@@ -431,7 +431,9 @@ class Unit:
         return ModelView(
             model=self.model,
             versions=tuple(
-                VersionView(version, readiness_of(record.phase), self._reason(record))
+                VersionView(
+                    version, readiness_of(record.phase), self._reason(record), record.remark
+                )
                 for version, record in self._shown()
             ),
             trouble="" if trouble is None else trouble.error.reason,
@@ -621,9 +623,13 @@ class Unit:
             yield version, (ready or records)[0]
 
     def _reason(self, record: Record) -> str:
-        """Return the reason in the index; what serves says why its successor does not."""
+        """Return the reason in the index; what serves says what the policy has against it."""
         if record.phase is not Phase.READY:
             return record.reason
+        return "; ".join(text for text in (self._shortcoming(record), record.remark) if text)
+
+    def _shortcoming(self, record: Record) -> str:
+        """Return why something else than what serves does not."""
         if record.why_unchanged:
             return record.why_unchanged
         newest = self._generations_of(record.key.version)[0]

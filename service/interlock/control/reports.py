@@ -20,6 +20,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Remarked:
+    """What the index is to say of the version for as long as it serves, "" for nothing."""
+
+    key: GenerationKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The version was built, and it passed; `served` belongs to the manager from here on."""
 
@@ -82,4 +90,4 @@ class Unloaded:
 
 
 Update = UpdatePrepared | UpdateFailed
-Report = Progress | Loaded | LoadFailed | LoadDropped | Update | Drained | Unloaded
+Report = Progress | Remarked | Loaded | LoadFailed | LoadDropped | Update | Drained | Unloaded

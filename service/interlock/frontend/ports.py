@@ -19,6 +19,10 @@ class ModelControl(Protocol):
         """Load or reload a model; return when it serves. Raise ServiceError with the reason."""
         ...
 
+    def remarks(self, model: str) -> Sequence[str]:
+        """Return what is held against what serves of a model. Never blocks."""
+        ...
+
     def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
         """Unload every version; return when none is READY.
 

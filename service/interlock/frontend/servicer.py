@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
@@ -52,6 +53,11 @@ EXTENSIONS: Final = (
 
 BYTES_FREED: Final = "interlock-bytes-freed"
 """The trailing metadata of an unload that was waited for."""
+POLICY_WARNING: Final = "interlock-policy-warning"
+"""The trailing metadata of a load of what the policy is against and lets pass all the same."""
+_MAX_WARNING: Final = 600
+
+_PLAIN: Final = "".join(map(chr, range(32, 127))).replace("%", "")
 
 _NO_SHARED_MEMORY: Final = (
     "shared memory is not implemented: send tensors in the request and take them from the response"
@@ -130,11 +136,15 @@ class Servicer:
         entries = self._control.index(ready_only=request.ready)
         return pb.RepositoryIndexResponse(models=map(_index_line, entries))
 
-    def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+    def load(
+        self, request: pb.RepositoryModelLoadRequest
+    ) -> WithTrailers[pb.RepositoryModelLoadResponse]:
         _check_repository_name(request.repository_name)
         self._gate.check_started()
         self._control.load(request.model_name, _load_parameters(request.parameters))
-        return pb.RepositoryModelLoadResponse()
+        remarks = "; ".join(self._control.remarks(request.model_name))
+        trailers = {POLICY_WARNING: _in_ascii(remarks)} if remarks else {}
+        return WithTrailers(pb.RepositoryModelLoadResponse(), trailers)
 
     def unload(
         self, request: pb.RepositoryModelUnloadRequest
@@ -258,6 +268,11 @@ def _index_line(entry: IndexEntry) -> pb.RepositoryIndexResponse.ModelIndex:
 def _check_repository_name(name: str) -> None:
     if name:
         raise UnsupportedError("'repository_name' specification is not supported")
+
+
+def _in_ascii(text: str) -> str:
+    """Return a text as metadata can hold it: percent-encoded where it is not plain ASCII."""
+    return quote(text[:_MAX_WARNING], safe=_PLAIN)
 
 
 def _load_parameters(

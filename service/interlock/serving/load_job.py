@@ -35,6 +35,7 @@ class LoadJob:
     `fingerprint` is what its files must have before and after; "" asks for nothing. With a
     `preparation` the agents are asked first, and `config` says no more than which versions
     there are, until they are done; `published` is where they have put its files.
+    `may_run_host_code` is whether code that the files carry may run in the server's process.
     """
 
     key: GenerationKey
@@ -43,6 +44,7 @@ class LoadJob:
     fingerprint: str = ""
     preparation: Preparation | None = None
     published: Published | None = None
+    may_run_host_code: bool = True
 
     @property
     def directory(self) -> Path:

@@ -89,6 +89,8 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ),
     ("repoagent-directory", "/agents", [ROOT], lambda s: s.agents.directory, Path("/agents")),
     ("agent-timeout-secs", "2.5", [ROOT], lambda s: s.agents.timeout_s, 2.5),
+    ("agent-policy", "/policy.yaml", [ROOT], lambda s: s.agents.policy, Path("/policy.yaml")),
+    ("agent-policy-grace-secs", "60", [ROOT], lambda s: s.agents.policy_grace_s, 60.0),
     ("key-directory", "/keys", [ROOT], lambda s: s.agents.key_directory, Path("/keys")),
     ("key-source", "env:KEYS", [ROOT], lambda s: s.agents.key_sources, ("env:KEYS",)),
     (

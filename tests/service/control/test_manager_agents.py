@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from interlock.control.lifecycle import Event, Phase, Transition
-from interlock.control.reports import LoadDropped, LoadFailed, Progress
+from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import LoadWish, Stop
 from interlock.domain.config_agents import AgentConfig, Preparation
@@ -28,6 +28,10 @@ class AgentsFake:
     asked: list[tuple[GenerationKey, ...]] = field(default_factory=list)
     moves: list[tuple[GenerationKey, Phase]] = field(default_factory=list)
     dropped: int = 0
+    sees_all: bool = False
+
+    def see(self, job: LoadJob) -> bool:
+        return self.sees_all or job.preparation is not None
 
     def prepare(self, jobs: Sequence[LoadJob]) -> None:
         self.jobs.update((job.key, job) for job in jobs)
@@ -81,6 +85,45 @@ def test_a_model_without_agents_is_none_of_their_business(world: World, agents: 
     world.unwish()
 
     assert agents == AgentsFake()
+
+
+def test_where_they_see_all_a_model_without_agents_is_their_business_too(
+    world: World, agents: AgentsFake
+) -> None:
+    agents.sees_all = True
+    world.inbox.put(LoadWish(polled((1, "a"))))
+    world.manager.step()
+
+    assert agents.asked == [(key(1),)]
+    assert world.executor.loading == {}
+    let_pass(world, agents, key(1))
+    world.loads(key(1))
+    assert world.shown == {key(1)}
+    assert agents.moves[-1] == (key(1), Phase.READY)
+
+
+def test_what_is_held_against_a_version_that_serves_stands_in_the_index(
+    world: World, agents: AgentsFake
+) -> None:
+    wish(world, (1, "a"))
+    world.inbox.put(Remarked(key(1), "policy: no"))
+    let_pass(world, agents, key(1))
+    world.loads(key(1))
+
+    assert world.index() == [("m", 1, "READY", "policy: no")]
+    assert world.manager.remarks("m") == ("policy: no",)
+    assert world.manager.remarks("other") == ()
+
+    outcome = wish(world, (1, "b"))
+    world.inbox.put(LoadFailed(key(1, 2), InvalidRequestError(REASON)))
+    world.manager.step()
+    assert outcome.exception(0) is not None
+    assert world.index() == [("m", 1, "READY", f"Invalid argument: {REASON}; policy: no")]
+
+    world.inbox.put(Remarked(key(1), ""))
+    world.inbox.put(Remarked(key(1, 9), "policy: too late"))
+    world.manager.step()
+    assert world.manager.remarks("m") == ()
 
 
 def test_what_agents_refuse_is_answered_in_the_words_of_a_poll_and_the_old_one_serves(

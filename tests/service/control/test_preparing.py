@@ -7,15 +7,23 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_policy import (
+    AgentPolicy,
+    Allowances,
+    Mode,
+    RequiredAgent,
+    Rule,
+)
 from interlock.control.agent_pool import AgentPool
 from interlock.control.agent_verdicts import Heard, Verdict
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.preparing import NoAgents, Preparations, Workshop
 from interlock.control.published import Places
-from interlock.control.reports import LoadDropped, LoadFailed, Progress, Report
+from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked, Report
 from interlock.control.verifying import FilesMovedError
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import AgentConfig, Preparation
@@ -60,6 +68,7 @@ class World:
     check: Callable[[LoadJob, str], None] = lambda _job, _when: None
     heard: list[tuple[str, list[int], Action]] = field(default_factory=list)
     told: "SimpleQueue[Report | LoadJob]" = field(default_factory=SimpleQueue)
+    policy: AgentPolicy | None = None
 
     def __post_init__(self) -> None:
         world = self
@@ -83,6 +92,7 @@ class World:
                 reader=reader,
                 places=Places(self.scratch),
                 check=self._check,
+                policy=lambda: self.policy,
             ),
             loads=self,
             report=self.told.put,
@@ -106,6 +116,11 @@ class World:
         preparation = replace(PREPARATION, override=override)
         prints = fingerprint(folder).of(of.version)
         return LoadJob(of, ModelConfig("m"), folder, prints, preparation)
+
+    def plain(self, folder: Path, backend: str = "identity") -> LoadJob:
+        """Return a job for a model that names no agents, and was read whole."""
+        job = self.job(ONE, folder)
+        return replace(job, config=ModelConfig("m", backend=backend), preparation=None)
 
     def next(self) -> Report | LoadJob:
         return self.told.get(timeout=PATIENCE_S)
@@ -412,3 +427,159 @@ def test_without_agents_nothing_passes_unseen(tmp_path: Path) -> None:
     agents.drop_waiting()
     with pytest.raises(LookupError):
         agents.prepare([job])
+
+
+ACTOR = RequiredAgent("actor", {"level": "high"})
+
+
+def ruled(*required: RequiredAgent, mode: Mode = Mode.ENFORCE, **allow: bool) -> AgentPolicy:
+    rule = Rule(("*",), mode, required, allow=Allowances(**allow), line=1)
+    return AgentPolicy((rule,), name="p")
+
+
+def refuse(_: AgentModel) -> None:
+    raise AgentError("no")
+
+
+def test_without_a_policy_only_what_has_agents_is_seen(world: World) -> None:
+    job = world.job(ONE, world.model())
+
+    assert world.preparations.see(job)
+    assert not world.preparations.see(replace(job, preparation=None))
+    world.policy = ruled()
+    assert world.preparations.see(replace(job, preparation=None))
+
+
+def test_a_model_that_names_no_agents_meets_those_that_the_policy_requires(world: World) -> None:
+    parameters: list[dict[str, str]] = []
+    world.act = lambda model: parameters.append(dict(model.parameters))
+    world.policy = ruled(ACTOR)
+    job = world.plain(world.model())
+
+    world.preparations.prepare([job])
+
+    assert world.handed_over() == replace(job, may_run_host_code=False)
+    assert parameters == [{"level": "high"}]
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.passes
+    assert verdict.heard == (Heard("actor", {"level": "high"}),)
+
+
+def test_a_configuration_that_comes_with_a_load_takes_no_agent_away(world: World) -> None:
+    world.policy = ruled(ACTOR, config_overrides=True, host_code=True)
+    job = world.job(ONE, world.model(), '{"backend": "identity", "max_batch_size": 7}')
+
+    world.preparations.prepare([job])
+
+    handed_over = world.handed_over()
+    assert handed_over.config.max_batch_size == 7
+    assert handed_over.may_run_host_code
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert [words.parameters for words in verdict.heard] == [{"level": "high"}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (AgentPolicy(name="p"), "policy: no rule speaks of the model 'm'"),
+        (ruled(ACTOR), "policy: a load may not bring a configuration: the rule needs"),
+    ],
+    ids=["no rule", "override"],
+)
+def test_what_the_policy_refuses_no_agent_sees(
+    world: World, policy: AgentPolicy, reason: str
+) -> None:
+    world.policy = policy
+    world.preparations.prepare([world.job(ONE, world.model(), '{"backend": "identity"}')])
+
+    error = world.failure().error
+
+    assert isinstance(error, InvalidRequestError)
+    assert str(error).startswith(reason)
+    assert world.heard == []
+    world.moves(ONE, Phase.FAILED)
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.outcome == "refused"
+    assert world.is_over()
+
+
+def test_what_agents_leave_behind_is_held_against_the_policy_again(world: World) -> None:
+    world.policy = ruled(ACTOR)
+    world.preparations.prepare([world.job(ONE, world.model(config='name: "m" backend: "python"'))])
+
+    assert str(world.failure().error).startswith("policy: the model is code in Python: ")
+    world.moves(ONE, Phase.FAILED)
+    assert world.is_over()
+    assert world.actions[-1] is Action.LOAD_FAIL
+
+
+@pytest.mark.parametrize("backend", ["python", "identity"])
+def test_a_model_in_python_that_was_read_whole_needs_leave(world: World, backend: str) -> None:
+    world.policy = ruled()
+    world.preparations.prepare([world.plain(world.model(), backend)])
+
+    if backend == "python":
+        assert str(world.failure().error).startswith("policy: the model is code in Python: ")
+    else:
+        assert world.handed_over().config.backend == "identity"
+
+
+def test_what_an_agent_of_the_policy_refuses_fails_in_its_words(world: World) -> None:
+    world.act, world.policy = refuse, ruled(ACTOR)
+    world.preparations.prepare([world.plain(world.model())])
+
+    assert str(world.failure().error) == "no"
+    world.moves(ONE, Phase.FAILED)
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.refusal == "policy: the agent 'actor' refuses it: no (rule '*', p:1)"
+    assert world.is_over()
+
+
+@pytest.mark.parametrize(
+    ("mode", "remark"),
+    [
+        (Mode.AUDIT, ""),
+        (Mode.WARN, "policy: the agent 'actor' refuses it: no (rule '*', p:1)"),
+    ],
+)
+def test_where_the_policy_only_looks_on_a_refused_model_is_loaded(
+    world: World, mode: Mode, remark: str
+) -> None:
+    world.act, world.policy = refuse, ruled(ACTOR, mode=mode)
+    with capture_logs() as logs:
+        world.preparations.prepare([world.plain(world.model())])
+
+        assert world.next() == Remarked(ONE, remark)
+        assert world.handed_over().key == ONE
+
+    (told,) = [line for line in logs if line["log_level"] == "warning"]
+    assert told["mode"] == mode.value
+    assert told["reason"] == "policy: the agent 'actor' refuses it: no (rule '*', p:1)"
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.outcome in {"would-refuse", "warned"}
+
+
+def test_an_agent_that_the_model_names_itself_binds_where_the_policy_only_looks_on(
+    world: World,
+) -> None:
+    world.act, world.policy = refuse, ruled(RequiredAgent("actor"), mode=Mode.AUDIT)
+    world.preparations.prepare([world.job(ONE, world.model())])
+
+    assert str(world.failure().error) == "no"
+    world.moves(ONE, Phase.FAILED)
+    assert world.is_over()
+
+
+def test_a_policy_that_changes_meanwhile_is_none_of_a_loads_business(world: World) -> None:
+    def change(_: AgentModel) -> None:
+        world.policy = AgentPolicy()
+
+    world.act, world.policy = change, ruled(ACTOR)
+    world.preparations.prepare([world.plain(world.model())])
+
+    assert world.handed_over().key == ONE

@@ -437,3 +437,23 @@ def test_an_unload_says_behind_its_answer_what_it_gave_back(
     answered = world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"))
 
     assert answered.trailers == trailers
+
+
+@pytest.mark.parametrize(
+    ("remarks", "trailers"),
+    [
+        ((), {}),
+        (("policy: a", "policy: b"), {"interlock-policy-warning": "policy: a; policy: b"}),
+        (("100 % Größe\n",), {"interlock-policy-warning": "100 %25 Gr%C3%B6%C3%9Fe%0A"}),
+        (("x" * 5000,), {"interlock-policy-warning": "x" * 600}),
+    ],
+    ids=["nothing", "two", "not plain", "long"],
+)
+def test_a_load_says_behind_its_answer_what_is_held_against_the_model(
+    world: World, remarks: tuple[str, ...], trailers: Mapping[str, str]
+) -> None:
+    world.control.held_against = remarks
+
+    answered = world.servicer.load(pb.RepositoryModelLoadRequest(model_name="m"))
+
+    assert answered.trailers == trailers
