@@ -211,10 +211,7 @@ FLIPPED: Final = Attack(
 NO_AGENTS: Final = Attack(
     "the agents are deleted from config.pbtxt", deleting_the_agents, "config.pbtxt is not what was"
 )
-CONFIGURED: Final = Attack(
-    "a load brings a configuration", loading_with_a_configuration, "config_overrides"
-)
-STEPS: Final[tuple[Step, ...]] = (
+IN_POLL_MODE: Final[tuple[Step, ...]] = (
     ROTATION,
     Attack("the release for the old key is back", showing_the_first_release, f"no key '{OLD_KEY}'"),
     Publication("version 2 is published", publishing({1: 1, 2: 2}), 2, 2),
@@ -222,8 +219,11 @@ STEPS: Final[tuple[Step, ...]] = (
     NO_AGENTS,
     Attack("a clear model takes its place", showing_a_clear_model, "model.sig"),
     Attack("one that a stranger signed does", showing_what_a_stranger_signed, "model.sig"),
-    CONFIGURED,
-    Attack("a load brings files", loading_with_files, "file_overrides"),
     Attack("the policy is spoilt, then as above", spoiling_the_policy, "model.sig"),
     Publication("version 3 is published", publishing({1: 1, 2: 2, 3: 3}), 3, 3),
 )
+IN_EXPLICIT_MODE: Final[tuple[Step, ...]] = (
+    Attack("a load brings a configuration", loading_with_a_configuration, "config_overrides"),
+    Attack("a load brings files", loading_with_files, "file_overrides"),
+)
+"""In poll mode no load may bring anything, whatever the policy says."""

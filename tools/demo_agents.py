@@ -2,9 +2,9 @@
 
 16 clients with one call for each request and 16 streams ask without pause. Meanwhile the
 publisher of examples/secure rotates the key and publishes versions, and somebody who can write
-into the repository, and load, tries to get another model served: a byte flipped, the agents
-deleted from config.pbtxt, a model that is clear or that a stranger has signed, a load with a
-configuration or files of its own.
+into the repository tries to get another model served: a byte flipped, the agents deleted from
+config.pbtxt, a model that is clear or that a stranger has signed; then, in explicit mode, a load
+with a configuration or files of its own.
 
 Each attack must be refused with its reason in RepositoryIndex, while the version before it
 answers. Exits with 0 if that is so, no request failed, and every answer came from the file that
@@ -26,7 +26,16 @@ import grpc
 
 from tests.support.server_process import ServerProcess, ServerProcessError
 from tests.support.wire import Client, transport_flags
-from tools.attacks import OLD_KEY, STEPS, Attack, Publication, Scene, Step, StepError
+from tools.attacks import (
+    IN_EXPLICIT_MODE,
+    IN_POLL_MODE,
+    OLD_KEY,
+    Attack,
+    Publication,
+    Scene,
+    Step,
+    StepError,
+)
 from tools.demo_swap import MODEL, Requests, answer_of, requests_in, stoppable
 from tools.progress import Line, duration
 from tools.releases import CommandError, Releases
@@ -64,6 +73,7 @@ class Seen:
 class Outcome:
     """What came of a run. `failed` and `disagreeing` are sentences."""
 
+    mode: str
     steps: tuple[Seen, ...]
     seconds: float
     before: Requests
@@ -152,7 +162,8 @@ class Story:
 
 
 def run(
-    steps: Sequence[Step] = STEPS,
+    mode: str,
+    steps: Sequence[Step],
     *,
     unary_clients: int = 16,
     streams: int = 16,
@@ -166,7 +177,7 @@ def run(
         releases.prepare(OLD_KEY)
         releases.show(releases.release({1: 1}, key=OLD_KEY))
         with (
-            ServerProcess.start(flags_of(releases)) as process,
+            ServerProcess.start(flags_of(mode, releases)) as process,
             Client(process.address) as client,
             Traffic(
                 process.address, MODEL, unary_clients=unary_clients, streams=streams
@@ -184,30 +195,30 @@ def run(
                     break
             moments.append(time.monotonic_ns())
             time.sleep(at_rest_s)
-        return outcome_of(story, traffic, moments)
+        return outcome_of(mode, story, traffic, moments)
 
 
-def flags_of(releases: Releases) -> list[str]:
-    return [
+def flags_of(mode: str, releases: Releases) -> list[str]:
+    flags = [
         f"--model-repository={releases.repository}",
-        "--model-control-mode=poll",
-        f"--repository-poll-secs={POLL_S}",
-        f"--repository-settle-secs={SETTLE_S}",
-        # So that it is the policy that a load meets, and not the mode.
-        "--allow-explicit-control",
+        f"--model-control-mode={mode}",
         f"--key-directory={releases.keys}",
         f"--signer-directory={releases.signers}",
         f"--agent-policy={releases.policy}",
         f"--audit-log={releases.audit_log}",
         *transport_flags(),
     ]
+    if mode == "poll":
+        return [*flags, f"--repository-poll-secs={POLL_S}", f"--repository-settle-secs={SETTLE_S}"]
+    return [*flags, f"--load-model={MODEL}"]
 
 
-def outcome_of(story: Story, traffic: Traffic, moments: Sequence[int]) -> Outcome:
+def outcome_of(mode: str, story: Story, traffic: Traffic, moments: Sequence[int]) -> Outcome:
     first, begin, end = moments
     answers = traffic.answers
     wrong = violations_in(answers, story.windows)
     return Outcome(
+        mode=mode,
         steps=tuple(story.seen),
         seconds=(end - begin) / 1e9,
         before=requests_in(traffic, first, begin),
@@ -224,19 +235,26 @@ def audited(path: Path) -> dict[str, int]:
     return dict(Counter(json.loads(line)["outcome"] for line in lines))
 
 
-def table(outcome: Outcome) -> str:
-    wide = max(len(one.step) for one in outcome.steps)
-    lines = [f"{'':<3}{'what is done':<{wide}}  {'expected':<32}  {'seen':<32}  after"]
-    for number, one in enumerate(outcome.steps, 1):
-        took = duration(one.seconds)
-        lines.append(f"{number:>2} {one.step:<{wide}}  {one.expected:<32}  {one.seen:<32}  {took}")
-        lines.extend([f"     {one.reason}"] if one.reason else [])
-    return "\n".join([*lines, "", *(f"{name:<38}{value:>12}" for name, value in _rows(outcome))])
+def table(outcomes: Sequence[Outcome]) -> str:
+    steps = [(outcome.mode, one) for outcome in outcomes for one in outcome.steps]
+    wide = max(len(one.step) for _, one in steps)
+    lines = [f"{'':<3}{'mode':<9}{'what is done':<{wide}}  {'expected':<31}  {'seen':<31}  after"]
+    for number, (mode, one) in enumerate(steps, 1):
+        told = f"{one.step:<{wide}}  {one.expected:<31}  {one.seen:<31}  {duration(one.seconds)}"
+        lines.append(f"{number:>2} {mode:<9}{told}")
+        lines.extend([f"            {one.reason}"] if one.reason else [])
+    first, *others = [_rows(outcome) for outcome in outcomes]
+    lines.append("")
+    for (name, value), *rest in zip(first, *others, strict=True):
+        values = [value, *(value for _, value in rest)]
+        lines.append(f"{name:<36}" + "".join(f"{value:>12}" for value in values))
+    return "\n".join(lines)
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, str]]:
     before, during = outcome.before, outcome.during
     return [
+        ("mode", outcome.mode),
         ("time for all", duration(outcome.seconds)),
         ("requests sent", f"{before.sent + during.sent:,}"),
         ("  failed", str(len(outcome.failed))),
@@ -245,7 +263,8 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("  during", f"{during.longest_gap_ms:.0f} ms"),
         ("p99 of a request, before", f"{before.p99_ms:.1f} ms"),
         ("  during", f"{during.p99_ms:.1f} ms"),
-        *((f"lines of the audit log: {name}", str(n)) for name, n in outcome.audited.items()),
+        ("audit log, passed", str(outcome.audited.get("passed", 0))),
+        ("  refused", str(outcome.audited.get("refused", 0))),
     ]
 
 
@@ -264,20 +283,32 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
-    line = Line(f"{len(STEPS)} steps under traffic", out=sys.stderr)
+    outcomes = []
     with stoppable():
-        try:
-            outcome = run(unary_clients=chosen.clients, streams=chosen.clients, line=line)
-        except (CommandError, ServerProcessError, TimeoutError) as error:
-            line.end("failed")
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    line.end(duration(line.seconds))
-    print(json.dumps(asdict(outcome)) if chosen.format == "json" else table(outcome))
-    troubles = [f"{one.step}: {one.trouble}" for one in outcome.steps if one.trouble]
-    for text in [*troubles, *sorted({*outcome.failed, *outcome.disagreeing})[:20]]:
-        print(f"WRONG: {text}", file=sys.stderr)
-    return 0 if outcome.is_good else 1
+        for mode, steps in (("poll", IN_POLL_MODE), ("explicit", IN_EXPLICIT_MODE)):
+            line = Line(f"{len(steps)} steps in {mode} mode", out=sys.stderr)
+            try:
+                outcomes.append(
+                    run(
+                        mode,
+                        steps,
+                        unary_clients=chosen.clients,
+                        streams=chosen.clients,
+                        line=line,
+                    )
+                )
+            except (CommandError, ServerProcessError, TimeoutError) as error:
+                line.end("failed")
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            line.end(duration(line.seconds))
+    is_json = chosen.format == "json"
+    print(json.dumps([asdict(one) for one in outcomes]) if is_json else table(outcomes))
+    for outcome in outcomes:
+        troubles = [f"{one.step}: {one.trouble}" for one in outcome.steps if one.trouble]
+        for text in [*troubles, *sorted({*outcome.failed, *outcome.disagreeing})[:20]]:
+            print(f"WRONG in {outcome.mode} mode: {text}", file=sys.stderr)
+    return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from tritonclient.grpc import service_pb2 as pb
 from interlock.pb import control_pb2
 from tools import demo_agents
 from tools.attacks import (
-    CONFIGURED,
     FLIPPED,
+    IN_EXPLICIT_MODE,
+    IN_POLL_MODE,
     NO_AGENTS,
     ROTATION,
-    STEPS,
     Attack,
     Publication,
     Scene,
@@ -31,6 +31,7 @@ from tools.environment import ROOT
 from tools.releases import Releases
 
 GOOD = Outcome(
+    mode="poll",
     steps=(
         Seen("the key is rotated", "version 1 takes over", 1.25),
         Seen("a byte is flipped", "version 1 goes on, and says why", 0.5, "model.sig: no"),
@@ -84,14 +85,19 @@ def trouble_of(step: Step, client: ServerFake, tmp_path: Path) -> str:
     return story.seen[-1].trouble
 
 
-def test_no_client_notices_a_rotation_and_what_others_do_to_a_model_is_refused() -> None:
-    steps = (ROTATION, FLIPPED, NO_AGENTS, CONFIGURED)
-    outcome = demo_agents.run(steps, unary_clients=2, streams=2, at_rest_s=0.2)
+@pytest.mark.parametrize(
+    ("mode", "steps"),
+    [("poll", (ROTATION, FLIPPED, NO_AGENTS)), ("explicit", IN_EXPLICIT_MODE)],
+)
+def test_no_client_notices_a_rotation_and_what_others_do_to_a_model_is_refused(
+    mode: str, steps: Sequence[Step]
+) -> None:
+    outcome = demo_agents.run(mode, steps, unary_clients=2, streams=2, at_rest_s=0.2)
 
     assert outcome.is_good, (outcome.steps, outcome.failed, outcome.disagreeing)
     assert len(outcome.steps) == len(steps)
-    assert outcome.during.sent > 100
-    assert outcome.audited["refused"] >= 3
+    assert outcome.before.sent > 10
+    assert outcome.audited["refused"] >= sum(isinstance(step, Attack) for step in steps)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,10 @@ def test_no_client_notices_a_rotation_and_what_others_do_to_a_model_is_refused()
             id="the reason stays when it holds no more",
         ),
         pytest.param(
-            CONFIGURED, ServerFake(), "the load was not refused", id="an override is loaded"
+            IN_EXPLICIT_MODE[0],
+            ServerFake(),
+            "the load was not refused",
+            id="an override is loaded",
         ),
         pytest.param(
             Publication("a", nothing, 1, 1),
@@ -133,7 +142,9 @@ def test_a_server_that_does_something_else_is_found(
 
 
 def test_each_step_has_a_name_of_its_own() -> None:
-    assert len({step.title for step in STEPS}) == len(STEPS)
+    steps = (*IN_POLL_MODE, *IN_EXPLICIT_MODE)
+
+    assert len({step.title for step in steps}) == len(steps)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +161,13 @@ def test_what_is_not_as_it_must_be_fails_the_run(outcome: Outcome) -> None:
 
 
 def test_the_table_has_a_line_for_each_step_and_what_clients_are_told() -> None:
-    lines = table(replace(GOOD, steps=(*GOOD.steps, Seen("x", "y", 1.0, trouble="z")))).splitlines()
+    bad = replace(GOOD, mode="explicit", steps=(Seen("x", "y", 1.0, trouble="z"),))
+    lines = table([GOOD, bad]).splitlines()
 
-    assert lines[1].split("  ")[0] == " 1 the key is rotated"
-    assert lines[3] == "     model.sig: no"
-    assert lines[4].split() == ["3", "x", "y", "WRONG", "1.0", "s"]
-    assert "requests sent                               21,000" in lines
+    assert lines[1].startswith(" 1 poll     the key is rotated  version 1 takes over ")
+    assert lines[3].strip() == "model.sig: no"
+    assert lines[4].split() == ["3", "explicit", "x", "y", "WRONG", "1.0", "s"]
+    assert "requests sent                             21,000      21,000" in lines
 
 
 def test_the_audit_log_is_counted_by_what_came_of_it(tmp_path: Path) -> None:
