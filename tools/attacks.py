@@ -217,9 +217,9 @@ IN_POLL_MODE: Final[tuple[Step, ...]] = (
     Publication("version 2 is published", publishing({1: 1, 2: 2}), 2, 2),
     FLIPPED,
     NO_AGENTS,
-    Attack("a clear model takes its place", showing_a_clear_model, "model.sig"),
-    Attack("one that a stranger signed does", showing_what_a_stranger_signed, "model.sig"),
-    Attack("the policy is spoilt, then as above", spoiling_the_policy, "model.sig"),
+    Attack("a clear model takes its place", showing_a_clear_model, "the model is not signed"),
+    Attack("one that a stranger signed does", showing_what_a_stranger_signed, "another key"),
+    Attack("the policy is spoilt, then as above", spoiling_the_policy, "the model is not signed"),
     Publication("version 3 is published", publishing({1: 1, 2: 2, 3: 3}), 3, 3),
 )
 IN_EXPLICIT_MODE: Final[tuple[Step, ...]] = (

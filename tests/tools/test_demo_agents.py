@@ -25,7 +25,7 @@ from tools.attacks import (
     Scene,
     Step,
 )
-from tools.demo_agents import Outcome, Seen, Story, audited, table
+from tools.demo_agents import Outcome, Seen, Story, audited_reasons, table, unaudited
 from tools.demo_swap import MODEL, Requests
 from tools.environment import ROOT
 from tools.releases import Releases
@@ -42,7 +42,8 @@ GOOD = Outcome(
     failed=(),
     disagreeing=(),
     disagreeing_answers=0,
-    audited={"refused": 1},
+    audited=5,
+    unaudited=(),
 )
 
 
@@ -97,7 +98,6 @@ def test_no_client_notices_a_rotation_and_what_others_do_to_a_model_is_refused(
     assert outcome.is_good, (outcome.steps, outcome.failed, outcome.disagreeing)
     assert len(outcome.steps) == len(steps)
     assert outcome.before.sent > 10
-    assert outcome.audited["refused"] >= sum(isinstance(step, Attack) for step in steps)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,7 @@ def test_each_step_has_a_name_of_its_own() -> None:
     [
         replace(GOOD, failed=("UNAVAILABLE: no",)),
         replace(GOOD, disagreeing=("an answer",)),
+        replace(GOOD, unaudited=("a load",)),
         replace(GOOD, steps=(*GOOD.steps, Seen("a load", "refused", 1.0, trouble="it was not"))),
     ],
 )
@@ -170,12 +171,13 @@ def test_the_table_has_a_line_for_each_step_and_what_clients_are_told() -> None:
     assert "requests sent                             21,000      21,000" in lines
 
 
-def test_the_audit_log_is_counted_by_what_came_of_it(tmp_path: Path) -> None:
+def test_an_attack_that_the_audit_log_does_not_tell_of_is_found(tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
-    outcomes = ("passed", "refused", "passed")
-    log.write_text("".join(f"{json.dumps({'outcome': one})}\n" for one in outcomes))
+    reasons = ("", "policy: this may not be")
+    log.write_text("".join(f"{json.dumps({'reason': one})}\n" for one in reasons))
+    told, untold = Attack("a", nothing, "may not"), Attack("b", nothing, "must not")
 
-    assert audited(log) == {"passed": 2, "refused": 1}
+    assert unaudited((ROTATION, told, untold), audited_reasons(log)) == ["b"]
 
 
 def test_explains_itself() -> None:
