@@ -87,13 +87,13 @@ def trouble_of(step: Step, client: ServerFake, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mode", "steps"),
-    [("poll", (ROTATION, FLIPPED, NO_AGENTS)), ("explicit", IN_EXPLICIT_MODE)],
+    ("mode", "steps", "streams"),
+    [("poll", (ROTATION, FLIPPED, NO_AGENTS), 1), ("explicit", IN_EXPLICIT_MODE, 0)],
 )
 def test_no_client_notices_a_rotation_and_what_others_do_to_a_model_is_refused(
-    mode: str, steps: Sequence[Step]
+    mode: str, steps: Sequence[Step], streams: int
 ) -> None:
-    outcome = demo_agents.run(mode, steps, unary_clients=2, streams=2, at_rest_s=0.2)
+    outcome = demo_agents.run(mode, steps, unary_clients=1, streams=streams, at_rest_s=0.2)
 
     assert outcome.is_good, (outcome.steps, outcome.failed, outcome.disagreeing)
     assert len(outcome.steps) == len(steps)

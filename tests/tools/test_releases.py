@@ -1,11 +1,11 @@
-"""Releases are what the commands make, and what is shown changes in one step."""
+"""Whose releases a server takes that has the policy of the example."""
 
 from pathlib import Path
 
 import pytest
 
 from interlock.control.agent_policy_file import PolicySource
-from tools.releases import STRANGER, CommandError, Releases, content_of, interlock
+from tools.releases import STRANGER, CommandError, Releases, interlock
 
 
 @pytest.fixture
@@ -13,21 +13,6 @@ def releases(tmp_path: Path) -> Releases:
     releases = Releases(tmp_path, "adder")
     releases.prepare("first")
     return releases
-
-
-def test_a_release_is_encrypted_and_signed_and_a_rotation_keeps_it_so(releases: Releases) -> None:
-    releases.show(releases.release({1: 1, 2: 2}, key="first"))
-    before = releases.shown
-    assert content_of(2)[-64:] not in (before / "2" / "model.onnx.enc").read_bytes()
-    assert releases.files_for("first") == 3
-
-    releases.show(releases.rotated("first", "second"))
-
-    assert releases.shown != before
-    assert (releases.files_for("first"), releases.files_for("second")) == (0, 3)
-    assert "as signed by release" in interlock(
-        "verify", releases.shown, "--signer-directory", releases.signers
-    )
 
 
 def test_a_stranger_is_none_of_the_signers(releases: Releases) -> None:
