@@ -35,7 +35,8 @@ class LoadJob:
     `fingerprint` is what its files must have before and after; "" asks for nothing. With a
     `preparation` the agents are asked first, and `config` says no more than which versions
     there are, until they are done; `published` is where they have put its files.
-    `may_run_host_code` is whether code that the files carry may run in the server's process.
+    `may_run_host_code` is whether code that the files carry may run in the server's process. With
+    `is_awaited` requests come as soon as it is shown: they come for the version before it.
     """
 
     key: GenerationKey
@@ -45,6 +46,7 @@ class LoadJob:
     preparation: Preparation | None = None
     published: Published | None = None
     may_run_host_code: bool = True
+    is_awaited: bool = False
 
     @property
     def directory(self) -> Path:
