@@ -17,7 +17,9 @@ from interlock.control.agent_links import ConfigReader
 from interlock.control.agent_policy import AgentPolicy, is_heard
 from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
+from interlock.control.chronicle import AuditChronicle
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
+from interlock.control.digest_book import DigestBook
 from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
@@ -37,14 +39,14 @@ from interlock.control.published import Places
 from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.wishes import Polled
 from interlock.control.workers import Workers
-from interlock.domain.ids import GenerationKey, ModelName
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
 from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
-from interlock.repository.stager import Stager
+from interlock.repository.stager import StagedVersion, Stager
 from interlock.repository.staging import Rules
 from interlock.repository.watcher import Watcher
 from interlock.runtime import allocator
@@ -54,6 +56,7 @@ from interlock.serving.load_job import LoadJob
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import AgentSettings, ControlMode, RepositorySettings, Settings
+from interlock.telemetry.audit import AuditEvent
 from interlock.telemetry.free_memory import read_free_memory
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog
@@ -69,16 +72,29 @@ _PATIENCE: Final = 2.0
 """How many settle times the first versions are given before the server has started."""
 
 
+OnContent = Callable[[ModelName, Version, str, str], None]
+"""Told of a version with a fingerprint what its digest is."""
+
+
 class ControlPlane:
     """The manager and all that belongs to it, for one server.
+
+    `record` takes in lines of the audit log, where there is one.
 
     Raise OSError where object stores cannot be mirrored in the scratch directory,
     MissingPackageError where what speaks to them is not installed, and PolicyError where the
     policy for repository agents cannot be used.
     """
 
-    def __init__(self, settings: Settings, table: ServingTable) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        table: ServingTable,
+        record: Callable[[AuditEvent], None] | None = None,
+    ) -> None:
         self._settings = settings.repository
+        self._watching: Watching | None = None
+        self._audit = None if record is None else self._chronicle(record)
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
@@ -105,7 +121,6 @@ class ControlPlane:
         self.manager = self._build_manager(table)
         if self._digesting is not None:
             self.manager.subscribe(self._digesting.begin)
-        self._watching: Watching | None = None
         if polls:
             self._watching = Watching(
                 self._settings,
@@ -115,6 +130,8 @@ class ControlPlane:
                 first_loads=self.manager.first_loads,
                 inbox=self._inbox,
                 board=self._staging,
+                book=DigestBook(self.manager.view),
+                on_digest=None if self._audit is None else self._audit.content_digested,
             )
             self.manager.follow(self._watching)
         self.inspection = self._build_inspection()
@@ -274,12 +291,20 @@ class ControlPlane:
         )
         return Preparations(workshop, loads=self._executor, report=self._inbox.put)
 
+    def _chronicle(self, record: Callable[[AuditEvent], None]) -> AuditChronicle:
+        return AuditChronicle(
+            record,
+            digest_of=self._digest_of,
+            verdict_of=lambda key: self._agents.verdict_of(key),  # noqa: PLW0108 - it is made later
+        )
+
     def _digest(self, loader: Loader) -> DigestingLoader:
         digests = Workers("contents", 1)
         return DigestingLoader(
             loader,
             lambda task: digests.submit(at_low_priority(task), dropped=_nothing),
             is_cancelled=self._closing.is_set,
+            on_digest=None if self._audit is None else self._audit.digested,
         )
 
     def _build_manager(self, table: ServingTable) -> Manager:
@@ -294,6 +319,7 @@ class ControlPlane:
             staging=self._staging,
             rollback_window_s=self._settings.rollback_window_s,
             agents=self._agents,
+            chronicle=self._audit,
             settle=FirstLook(
                 scanner=WithoutMirrors(
                     Scanner(self._roots, namespacing=self._settings.namespacing),
@@ -314,6 +340,7 @@ class ControlPlane:
             poll=self._peek,
             clock=monotonic,
             digest_of=self._digest_of,
+            verdict_of=self._agents.verdict_of,
             auto_complete=not repository.disable_auto_complete,
         )
 
@@ -341,6 +368,8 @@ class Watching:
         first_loads: FirstLoads,
         inbox: Inbox[Message],
         board: StagingBoard,
+        book: DigestBook,
+        on_digest: OnContent | None,
     ) -> None:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
@@ -369,7 +398,10 @@ class Watching:
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
             urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
+            on_digest=self._take_digest,
         )
+        self._book = book
+        self._on_digest = on_digest
         self.ask = self._poller.ask
         self.withdraw = self._poller.withdraw
         self.foresee = self._poller.foresee
@@ -378,8 +410,9 @@ class Watching:
         )
 
     def digest_of(self, key: GenerationKey, fingerprint: str) -> str:
-        """Return the digest of a generation that is in the repository; see `Poller.digest_of`."""
-        return self._poller.digest_of(key.model, key.version, fingerprint)
+        """Return the digest of a generation, whether or not the repository has it still."""
+        known = self._book.digest_of(key.model, key.version, fingerprint)
+        return known or self._poller.digest_of(key.model, key.version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -393,6 +426,12 @@ class Watching:
         self._poller.close()
         for follower in self._followers:
             follower.close()
+
+    def _take_digest(self, staged: StagedVersion, fingerprint: str, digest: str) -> None:
+        model, version = ModelName(staged.model), Version(staged.version)
+        self._book.write(model, version, fingerprint, digest)
+        if self._on_digest is not None:
+            self._on_digest(model, version, fingerprint, digest)
 
     def _rearm(self) -> None:
         self._watcher.rearm()

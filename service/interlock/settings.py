@@ -332,7 +332,7 @@ class LifetimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What is logged at start; the LogSettings RPC may change all but `access_log`."""
+    """What is logged at start; the LogSettings RPC may change all but the last two."""
 
     format: LogFormat = LogFormat.DEFAULT
     verbose_level: int = 0
@@ -341,6 +341,8 @@ class LogSettings:
     error: bool = True
     access_log: float = 0.0
     """Fraction of requests that get a line of their own; 0 is none."""
+    audit_log: Path | None = None
+    """A file to which a line is added for whatever changes what is served."""
 
     def __post_init__(self) -> None:
         _at_least(0, log_verbose=self.verbose_level)

@@ -358,6 +358,11 @@ ACCESS_LOG: Final = Flag(
     "access-log", Group.LOGS, read.fraction, _LOGS.access_log, "FRACTION",
     "a line for each request, or for this fraction of them; 0 is off", bare="true",
 )  # fmt: skip
+AUDIT_LOG: Final = _file(
+    "audit-log", Group.LOGS,
+    "a file outside of every model repository to which a line of JSON is added for whatever"
+    " changes what is served: who, what, which digest, what came of it",
+)  # fmt: skip
 
 FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_REPOSITORY,
@@ -421,6 +426,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     LOG_ERROR,
     LOG_FORMAT,
     ACCESS_LOG,
+    AUDIT_LOG,
 )
 
 

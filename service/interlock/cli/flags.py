@@ -364,6 +364,7 @@ def _logs(given: _Given) -> LogSettings:
         warning=given.one(table.LOG_WARNING),
         error=given.one(table.LOG_ERROR),
         access_log=given.one(table.ACCESS_LOG),
+        audit_log=given.maybe(table.AUDIT_LOG),
     )
 
 

@@ -12,6 +12,7 @@ from interlock.control.lateness import is_late
 from interlock.control.lifecycle import ON_THE_WAY, Phase, Transition, readiness_of
 from interlock.control.reports import Report
 from interlock.control.rollback import Content
+from interlock.domain.cause import A_LOAD, Cause
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.domain.transition import VersionState
@@ -34,7 +35,7 @@ class Record:
     loaded at all. `failures` is how often its content has failed so far. `standby_until` is
     the end of its rollback window. `body` stands for the files but for the configuration;
     `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
-    is what the policy has against it though it serves.
+    is what the policy has against it though it serves. `cause` is why it was begun.
     """
 
     job: LoadJob
@@ -51,6 +52,7 @@ class Record:
     standby_until: float | None = None
     body: str = ""
     adjustment: Adjustment | None = None
+    cause: Cause = A_LOAD
     remark: str = ""
 
     @property

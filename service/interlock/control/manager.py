@@ -30,6 +30,7 @@ from interlock.control.actions import (
     Withdraw,
 )
 from interlock.control.adjusting import Stage
+from interlock.control.chronicle import Chronicle, NoChronicle, Told
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
@@ -82,6 +83,7 @@ from interlock.control.wishes import (
     Wish,
     pass_on,
 )
+from interlock.domain.cause import SERVER, Actor, Cause, Deed
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -135,11 +137,13 @@ class Manager:
         rollback_window_s: float = 0.0,
         settle: Settle = iter,
         agents: Agents | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
         self._staging.on_change(self._notify)
         self._executor = executor
         self._agents = agents or NoAgents()
+        self._chronicle = chronicle or NoChronicle()
         self._inbox = inbox
         self._table = table
         self._clock = clock
@@ -175,35 +179,37 @@ class Manager:
         """How the loads at start go."""
         return self._reception.first_loads
 
-    def load(self, model: str, parameters: Mapping[str, Parameter]) -> None:
+    def load(self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER) -> None:
         """Load or reload a model and return when it serves; see `Reception.load`.
 
         A model that serves what is on disk is left alone.
         """
-        self._reception.load(model, parameters)
+        self._reception.load(model, parameters, who)
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+    def unload(
+        self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER
+    ) -> int | None:
         """Unload every version and return when none is READY; a model not known is fine.
 
         With `wait` return how many bytes that gave back.
         """
-        return self._reception.unload(model, parameters)
+        return self._reception.unload(model, parameters, who)
 
-    def roll_back(self, model: str, version: int | None) -> RolledBack:
+    def roll_back(self, model: str, version: int | None, who: Actor = SERVER) -> RolledBack:
         """Serve again what served before, and hold that; see `Reception.roll_back`."""
-        return self._reception.roll_back(model, version)
+        return self._reception.roll_back(model, version, who)
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, who: Actor = SERVER) -> None:
         """End the hold on a model; see `Reception.release`."""
-        self._reception.release(model)
+        self._reception.release(model, who)
 
     def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories; before `start`."""
         self._reception.follow(follow)
 
-    def retry(self, model: str, version: int | None) -> None:
+    def retry(self, model: str, version: int | None, who: Actor = SERVER) -> None:
         """Try again now what failed of a model; see `Reception.retry`."""
-        self._reception.retry(model, version)
+        self._reception.retry(model, version, who)
 
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
@@ -374,6 +380,7 @@ class Manager:
             case UnloadAll(outcome=outcome):
                 self._farewell = outcome
                 for unit in self._units.values():
+                    unit.cause = Cause(Deed.STOP)
                     self._aspire_to_nothing(unit)
                     yield unit
             case End():
@@ -391,6 +398,7 @@ class Manager:
             unit.trouble = None  # the repository could be asked
             return
         before = unit.stance
+        unit.cause = wish.cause
         _let_wait_for(unit, wish)
         self._aspire_to_nothing(unit)
         unit.pending = wish
@@ -473,6 +481,7 @@ class Manager:
             self._answers.append((wish.outcome, refusal))
             return
         yield unit
+        unit.cause = wish.cause
         if wish.polled is not None:
             if unit.hold is not None:
                 self._end_hold(unit, "a retry names it")
@@ -510,6 +519,8 @@ class Manager:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 return
             unit = self._unit(trouble.model)
+        if unit.trouble is None or unit.trouble.error.reason != trouble.error.reason:
+            self._chronicle.troubled(trouble)
         unit.trouble = trouble
         yield unit
 
@@ -660,6 +671,9 @@ class Manager:
     def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
+        self._chronicle.moved(
+            Told(moved, event, record.cause, unit.cause, record.fingerprint, record.refusal)
+        )
         if self._agents.see(record.job):
             self._agents.moved(moved)
         key = moved.key

@@ -36,6 +36,7 @@ from interlock.control.wishes import (
     Trouble,
     UnloadWish,
 )
+from interlock.domain.cause import A_LOAD, A_RETRY, Cause
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
@@ -83,7 +84,7 @@ class Unit:
     What is replaced stands by for `window_s`, unless it must go before its successor is
     built: `room_first`. Then `gave_way` is what has gone so, as long as nothing serves;
     `restores` says that it comes back, since its successor has failed.
-    `recent` stand by since the present wish.
+    `recent` stand by since the present wish. `cause` is why the model changed last.
     """
 
     model: ModelName
@@ -106,6 +107,7 @@ class Unit:
     restores: bool = False
     recent: set[GenerationKey] = field(default_factory=set)
     given_up: list[InstanceUpdate] = field(default_factory=list)
+    cause: Cause = A_LOAD
     _has_changed: bool = False
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
@@ -258,9 +260,10 @@ class Unit:
         """Try again what has been in quarantine for long enough, unless a wish is under way."""
         if self.pending is None:
             times = {key.version: self._next_try(self.records[key]) for key in self.aspired}
-            self.retry(
-                {version for version, time in times.items() if time is not None and time <= now}
-            )
+            due = {version for version, time in times.items() if time is not None and time <= now}
+            if due:
+                self.cause = A_RETRY
+            self.retry(due)
 
     def retry(self, versions: AbstractSet[Version]) -> None:
         """Begin a new generation of the same content of those of the versions that failed.
@@ -572,6 +575,7 @@ class Unit:
 
     def _add(self, record: Record) -> GenerationKey:
         self._directories.add(record.job.model_directory)
+        record.cause = self.cause
         self.records[record.key] = record
         return record.key
 

@@ -1,7 +1,7 @@
 """What others ask of the manager, and what a poll of a model found.
 
 A wish carries the future that is told how it ended: `None`, or a ServiceError in the words
-that the client may read.
+that the client may read, and a cause: what is done, and who does it.
 """
 
 from concurrent.futures import Future
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock.control.rollback import Content
+from interlock.domain.cause import A_LOAD, A_RETRY, A_ROLLBACK, AN_UNLOAD, Cause
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import Preparation
 from interlock.domain.errors import NotFoundError, ServiceError
@@ -74,6 +75,7 @@ class LoadWish:
     alone: bool = False
     again: bool = False
     follows: bool = False
+    cause: Cause = A_LOAD
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
@@ -91,6 +93,7 @@ class UnloadWish:
 
     model: ModelName
     hold: bool = False
+    cause: Cause = AN_UNLOAD
     outcome: "Future[None]" = field(default_factory=Future)
     gone: "Future[int]" = field(default_factory=Future)
 
@@ -101,6 +104,7 @@ class RollbackWish:
 
     model: ModelName
     contents: tuple[Content, ...]
+    cause: Cause = A_ROLLBACK
     outcome: "Future[None]" = field(default_factory=Future)
 
 
@@ -122,6 +126,7 @@ class RetryWish:
     model: ModelName
     version: Version | None = None
     polled: Polled | None = None
+    cause: Cause = A_RETRY
     outcome: "Future[None]" = field(default_factory=Future)
 
 
@@ -140,6 +145,7 @@ class Trouble:
     answer: ServiceError
     unready: bool = False
     is_request: bool = False
+    cause: Cause = A_LOAD
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property

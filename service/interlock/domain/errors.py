@@ -47,6 +47,10 @@ class UnavailableError(ServiceError):
     word = "Unavailable"
 
 
+class NotAllowedError(UnavailableError):
+    """The server's settings do not let whoever asks do this."""
+
+
 class UnsupportedError(ServiceError):
     """The server does not do this, whatever the arguments."""
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +104,14 @@ def default_config_path(model_directory: Path) -> Path:
 def is_config(path: str) -> bool:
     """Whether a file of a model, by its relative path, says how to serve it, and nothing else."""
     return path == _CONFIG_FILE or path.startswith(f"{_CONFIG_FOLDER}/")
+
+
+def root_around(path: Path, roots: Iterable[Path]) -> Path | None:
+    """Return the repository that a path lies in, by its name or after all links, if it does."""
+    for root in roots:
+        if path.absolute().is_relative_to(root.absolute()) or is_inside(path, root):
+            return root
+    return None
 
 
 def is_linked_inside(path: Path, directory: Path) -> bool:

@@ -4,6 +4,8 @@ Lines are only ever added. Each is given to the system in one write before the c
 in the order of `seq`; nothing is held back, so a server that is killed loses none. They are not
 forced onto the disk: a machine that loses power may lose the last seconds.
 
+Whoever must not wait for a disk goes through `audit_queue`.
+
 What cannot be written stops nothing. It is counted and told in the log, and the first line
 that can be written again is preceded by one that says how many are missing.
 """
@@ -13,12 +15,14 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import structlog
+
+from interlock.domain.cause import SERVER, Actor
 
 log = structlog.get_logger()
 
@@ -26,19 +30,6 @@ MAX_TEXT: Final = 4096
 """Longer texts are cut: clients and models write some of them."""
 GAP: Final = "audit-gap"
 """What a line says that stands for those that could not be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who asked for it. Empty where that is the server: a poll, a policy, a roll-back.
-
-    Of a restricted protocol's key there is the name of its header, never the value.
-    """
-
-    peer: str = ""
-    subject: str = ""
-    """Of the client's certificate."""
-    key_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +44,16 @@ class AgentVerdict:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Something that happened to a model, or to the policy."""
+    """Something that happened to a model, to the policy or to the server."""
 
     what: str
-    """"load", "unload", "poll", "policy", …"""
+    """A word of `domain.cause.Deed`, or another: "digest", "server-start", …"""
     outcome: str
-    """"ok", "refused", "failed", "warned", "would-refuse", …"""
-    who: Actor = Actor()
+    """"ok", "begun", "failed", "refused", "warned", "would-refuse"."""
+    who: Actor = SERVER
     model: str = ""
     version: int | None = None
+    generation: int | None = None
     digest: str = ""
     agents: Sequence[AgentVerdict] = ()
     reason: str = ""
@@ -93,11 +85,14 @@ class AuditLog:
         """How many lines could not be written, and are not told of in the file yet."""
         return self._missing
 
-    def record(self, event: AuditEvent) -> None:
-        """Write the line of an event; what hinders it is told in the log, and not raised."""
+    def record(self, event: AuditEvent, *, at: datetime | None = None) -> None:
+        """Write the line of an event; what hinders it is told in the log, and not raised.
+
+        `at` is when it happened, where that is not now.
+        """
         with self._lock:
             before = self._missing
-            trouble = self._recorded(event)
+            trouble = self._recorded(event, at or self._now())
             missing = self._missing
         # The first only: a full disk is not helped by a log that grows.
         if trouble is not None and not before:
@@ -105,13 +100,19 @@ class AuditLog:
         if trouble is None and before > missing:
             log.info("the audit log is written again", file=str(self._path), missing=before)
 
-    def _recorded(self, event: AuditEvent) -> str | None:
+    def miss(self, count: int) -> None:
+        """Count lines that there was no room for before they came here."""
+        with self._lock:
+            self._sequence += count
+            self._missing += count
+
+    def _recorded(self, event: AuditEvent, at: datetime) -> str | None:
         """Write a line; return what hinders it."""
         self._sequence += 1
         try:
             self._reopen_if_moved()
             self._tell_what_is_missing()
-            self._append(_line(self._values(event)))
+            self._append(_line(self._values(event, at)))
         except (OSError, ValueError) as error:
             self._missing += 1
             return getattr(error, "strerror", None) or str(error)
@@ -124,9 +125,9 @@ class AuditLog:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _values(self, event: AuditEvent) -> dict[str, object]:
+    def _values(self, event: AuditEvent, at: datetime) -> dict[str, object]:
         return {
-            "time": self._now().isoformat(timespec="microseconds"),
+            "time": at.isoformat(timespec="microseconds"),
             "process": os.getpid(),
             "seq": self._sequence,
             "what": event.what,
@@ -138,6 +139,7 @@ class AuditLog:
             },
             "model": event.model,
             "version": event.version,
+            "generation": event.generation,
             "digest": event.digest,
             "agents": [
                 {
@@ -215,6 +217,16 @@ def _ends_within_a_line(path: Path) -> bool:
         return False
 
 
+def cut(event: AuditEvent) -> AuditEvent:
+    """Return the event with texts as long as they are written: clients write some of them."""
+    return replace(
+        event,
+        model=_cut_text(event.model),
+        reason=_cut_text(event.reason),
+        who=replace(event.who, subject=_cut_text(event.who.subject)),
+    )
+
+
 def _line(values: Mapping[str, object]) -> bytes:
     # In ASCII, so that nothing that a client sends can end a line or disguise one.
     return json.dumps(_cut(values), ensure_ascii=True).encode() + b"\n"
@@ -222,9 +234,13 @@ def _line(values: Mapping[str, object]) -> bytes:
 
 def _cut(value: object) -> object:
     if isinstance(value, str):
-        return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}…"
+        return _cut_text(value)
     if isinstance(value, Mapping):
         return {_cut(key): _cut(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_cut(one) for one in value]
     return value
+
+
+def _cut_text(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"

@@ -189,6 +189,13 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("log-warning", "false", [ROOT], lambda s: s.logs.warning, False),
     ("log-error", "false", [ROOT], lambda s: s.logs.error, False),
     ("log-format", "iso8601", [ROOT], lambda s: s.logs.format, LogFormat.ISO8601),
+    (
+        "audit-log",
+        "/var/log/audit.jsonl",
+        [ROOT],
+        lambda s: s.logs.audit_log,
+        Path("/var/log/audit.jsonl"),
+    ),
     ("access-log", "0.1", [ROOT], lambda s: s.logs.access_log, 0.1),
 ]
 by_name = pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.control.agent_verdicts import Heard, Verdict
 from interlock.control.inspection import Inspection
 from interlock.control.wishes import UnloadWish
 from interlock.domain.description import PENDING, Effect, ModelDescription
@@ -31,6 +32,7 @@ class Disk:
     source: ModelSource | None = None
     error: ServiceError = field(default_factory=lambda: NotFoundError("not there"))
     digests: dict[tuple[GenerationKey, str], str] = field(default_factory=dict)
+    verdicts: dict[GenerationKey, Verdict] = field(default_factory=dict)
 
     def has(self, *versions: int, config: str = IDENTITY) -> None:
         directory = Path("/models") / MODEL
@@ -50,6 +52,7 @@ class Disk:
             poll=self.world.repository.poll,
             clock=self.world.clock,
             digest_of=self.digest_of,
+            verdict_of=self.verdicts.get,
         )
 
     def digest_of(self, of: GenerationKey, fingerprint: str) -> str:

@@ -13,6 +13,7 @@ from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.polling import MissingVersionError, NoVersionError
 from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
 from interlock.control.wishes import End, LoadWish, Polled
+from interlock.domain.cause import A_LOAD, Cause
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -719,13 +720,17 @@ class Following(PromptWorld):
     def __init__(self) -> None:
         super().__init__(PollMode(allow_control=True))
         self.asked: list[tuple[str, bool]] = []
+        self.causes: list[Cause] = []
         self.withdrawn: list[str] = []
         self.manager.follow(self)
 
     def withdraw(self, model: ModelName) -> None:
         self.withdrawn.append(model)
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
+        self.causes.append(cause)
         self.asked.append((model, force))
         found = self.repository.models.get(model)
         if not isinstance(found, Polled):
@@ -821,7 +826,9 @@ class Waiting(PromptWorld):
         self.waiting: list[Future[None]] = []
         self.manager.follow(self)
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
         outcome: Future[None] = Future()
         self.waiting.append(outcome)
         self.begun.set()

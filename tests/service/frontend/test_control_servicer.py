@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from interlock.domain.cause import Actor
 from interlock.domain.description import LoadPlan
 from interlock.domain.errors import InvalidRequestError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
@@ -32,6 +33,7 @@ def snapshot_of(subscription: ModelSubscription) -> list[str]:
 
 
 NOW = 9.0
+WHO = Actor("ipv4:10.0.0.1:5")
 
 
 def subscribed(model: str, inspection: FakeInspection) -> ModelSubscription:
@@ -143,9 +145,10 @@ def rollback_of(control: FakeControl) -> ControlServicer:
 def test_a_rollback_says_where_it_went(version: str, asked: int | None) -> None:
     control = FakeControl()
 
-    answer = rollback_of(control).rollback(pb.RollbackRequest(model="m", version=version))
+    answer = rollback_of(control).rollback(pb.RollbackRequest(model="m", version=version), WHO)
 
     assert control.asked == [("roll back", "m", {"version": asked})]
+    assert control.actors == [WHO]
     assert answer == pb.RollbackResponse(versions=[str(asked or 1)], was_warm=True, hold="held")
 
 
@@ -153,9 +156,9 @@ def test_a_release_takes_no_version() -> None:
     control = FakeControl()
     servicer = rollback_of(control)
 
-    servicer.rollback(pb.RollbackRequest(model="m", release=True))
+    servicer.rollback(pb.RollbackRequest(model="m", release=True), WHO)
     with pytest.raises(InvalidRequestError) as caught:
-        servicer.rollback(pb.RollbackRequest(model="m", release=True, version="1"))
+        servicer.rollback(pb.RollbackRequest(model="m", release=True, version="1"), WHO)
 
     assert control.asked == [("release", "m", {})]
     assert str(caught.value) == "a release ends the hold on the whole model and takes no version"

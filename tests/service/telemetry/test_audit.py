@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, strategies as st
 from structlog.testing import capture_logs
 
+from interlock.domain.cause import Actor
 from interlock.runtime.threads import spawn
 from interlock.telemetry.audit import (
     GAP,
     MAX_TEXT,
-    Actor,
     AgentVerdict,
     AuditEvent,
     AuditLog,
@@ -66,6 +66,7 @@ def test_a_line_says_who_did_what_to_which_model_and_what_came_of_it(path: Path)
             who=Actor("ipv4:10.0.0.1:5", "CN=ops", "admin-key"),
             model="m",
             version=3,
+            generation=2,
             digest="sha256:ab",
             agents=[AgentVerdict("checksum", passed=False, reason="Mismatched", notes={"a": "b"})],
             reason="Invalid argument: Mismatched",
@@ -82,6 +83,7 @@ def test_a_line_says_who_did_what_to_which_model_and_what_came_of_it(path: Path)
         "who": {"peer": "ipv4:10.0.0.1:5", "subject": "CN=ops", "key_name": "admin-key"},
         "model": "m",
         "version": 3,
+        "generation": 2,
         "digest": "sha256:ab",
         "agents": [
             {"agent": "checksum", "passed": False, "reason": "Mismatched", "notes": {"a": "b"}}
