@@ -17,6 +17,7 @@ from interlock.control.agent_links import ConfigReader
 from interlock.control.agent_policy import AgentPolicy, is_heard
 from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
+from interlock.control.agent_review import Review
 from interlock.control.chronicle import AuditChronicle
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
 from interlock.control.digest_book import DigestBook
@@ -121,6 +122,7 @@ class ControlPlane:
         self.manager = self._build_manager(table)
         if self._digesting is not None:
             self.manager.subscribe(self._digesting.begin)
+        self._review = self._build_review(settings.agents)
         if polls:
             self._watching = Watching(
                 self._settings,
@@ -144,11 +146,14 @@ class ControlPlane:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to load."""
+        self._tell_policy()
         self.listing.begin(self.manager.first_loads)
         self.listing.start(on_death)
         self.manager.start(on_death)
         if self._policy is not None:
             self._policy.start(on_death)
+        if self._review is not None:
+            self._review.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
@@ -159,6 +164,8 @@ class ControlPlane:
             root.close()
         if self._policy is not None:
             self._policy.close()
+        if self._review is not None:
+            self._review.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -181,13 +188,40 @@ class ControlPlane:
             return None
         repositories = (*self._settings.roots, *self._roots)
         source = PolicySource(settings.policy, repositories, self._catalog.names)
-        return PolicyWatch(source, self._policy_changed)
+        return PolicyWatch(source, self._policy_changed, refused=self._policy_refused)
+
+    def _tell_policy(self) -> None:
+        """Have the audit log tell which policy is in force."""
+        if self._audit is not None and self._policy is not None:
+            self._audit.policy(self._policy.state.digest)
+
+    def _policy_refused(self, trouble: str) -> None:
+        if self._audit is not None:
+            self._audit.policy("", trouble=trouble)
 
     def _policy_now(self) -> AgentPolicy | None:
         return None if self._policy is None else self._policy.state.policy
 
-    def _policy_changed(self, policy: AgentPolicy) -> None:
-        pass
+    def _policy_changed(self, _policy: AgentPolicy) -> None:
+        self._tell_policy()
+        if self._review is not None:
+            self._review.hint()
+
+    def _build_review(self, settings: AgentSettings) -> Review | None:
+        watch = self._policy
+        if watch is None:
+            return None
+        review = Review(
+            policy=lambda: watch.state.policy,
+            book=self._agents.book,
+            view=self.manager.view,
+            hand_over=self._inbox.put,
+            grace_s=settings.policy_grace_s,
+            clock=monotonic,
+            told=None if self._audit is None else self._audit.judged,
+        )
+        self.manager.subscribe(review.hint)
+        return review
 
     def _is_heard(self, model: str, is_overridden: bool) -> bool:
         return is_heard(self._policy_now(), model, is_overridden=is_overridden)

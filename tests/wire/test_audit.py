@@ -350,23 +350,11 @@ def test_what_serves_keeps_its_digest_when_its_successor_is_refused(followed: Fo
     assert followed.client.generations("m")[0].digest == expected
 
 
-@pytest.mark.parametrize(
-    ("place", "reason"),
-    [
-        ("models/audit.jsonl", "lies in the model repository"),
-        ("nowhere/audit.jsonl", "cannot be written: No such file or directory"),
-    ],
-    ids=["in the repository", "no folder"],
-)
-def test_a_server_does_not_start_without_its_audit_log(
-    tmp_path: Path, place: str, reason: str
-) -> None:
-    (tmp_path / "models").mkdir()
-
+def test_a_server_does_not_start_without_its_audit_log(tmp_path: Path) -> None:
     with (
         pytest.raises(ServerProcessError, match="ended with 1") as failed,
-        server_process(Repository(tmp_path / "models"), f"--audit-log={tmp_path / place}"),
+        server_process(Repository(tmp_path), f"--audit-log={tmp_path / 'audit.jsonl'}"),
     ):
         pass
 
-    assert reason in str(failed.value)
+    assert "lies in the model repository" in str(failed.value)

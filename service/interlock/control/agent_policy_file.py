@@ -90,7 +90,8 @@ class PolicySource:
 class PolicyWatch:
     """Follows the file. `state` may be read by any thread; one calls `step`.
 
-    `changed` is called with each new policy, after it is in force, by whoever calls `step`.
+    `changed` is called with each new policy, after it is in force, by whoever calls `step`;
+    `refused` with why another one is not.
     """
 
     def __init__(
@@ -98,12 +99,14 @@ class PolicyWatch:
         source: PolicySource,
         changed: Callable[[AgentPolicy], None],
         *,
+        refused: Callable[[str], None] = lambda _trouble: None,
         poll_s: float = POLL_S,
     ) -> None:
         """Read the policy. Raise PolicyError: a server does not start without the one it has."""
         self._poll_s = poll_s
         self._source = source
         self._changed = changed
+        self._refused = refused
         # Before reading: what is written in between is a change.
         self._taken = source.identity()
         self._last = self._taken
@@ -151,6 +154,7 @@ class PolicyWatch:
     def _refuse(self, trouble: str) -> None:
         if trouble != self._state.trouble:
             log.error("kept the old agent policy", reason=trouble, in_force=self._state.digest)
+            self._refused(trouble)
         self._state = replace(self._state, trouble=trouble)
 
     def _take(self, policy: AgentPolicy, digest: str) -> None:

@@ -20,7 +20,7 @@ from interlock.control.agent_policy import (
     Objection,
     told,
 )
-from interlock.domain.ids import VersionKey
+from interlock.domain.ids import GenerationKey
 
 SIGNER_NOTE: Final = "signer"
 """What the agent `signature` notes: the name of the signer."""
@@ -93,8 +93,9 @@ class Reassessment:
     where: str = ""
 
     @property
-    def reason(self) -> str | None:
-        return told(self.findings, self.where)
+    def reason(self) -> str:
+        """What is wrong, "" where nothing is."""
+        return told(self.findings, self.where) or ""
 
     @property
     def is_to_go(self) -> bool:
@@ -146,10 +147,12 @@ class Graces:
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
-        self._since: dict[VersionKey, float] = {}
+        self._since: dict[GenerationKey, float] = {}
 
-    def step(self, now: Mapping[VersionKey, Reassessment], at: float) -> tuple[VersionKey, ...]:
-        """Return the versions to withdraw, of all that serve; those not named are forgotten."""
+    def step(
+        self, now: Mapping[GenerationKey, Reassessment], at: float
+    ) -> tuple[GenerationKey, ...]:
+        """Return what to withdraw, of all that serves; what is not named is forgotten."""
         failing = [key for key, reassessment in now.items() if reassessment.is_to_go]
         self._since = {key: self._since.get(key, at) for key in failing}
         return tuple(sorted(key for key in failing if self._ends(key) <= at))
@@ -158,7 +161,7 @@ class Graces:
         """Return when the next grace ends; None where nothing fails."""
         return min((self._ends(key) for key in self._since), default=None)
 
-    def _ends(self, key: VersionKey) -> float:
+    def _ends(self, key: GenerationKey) -> float:
         return self._since[key] + self._grace_s
 
 

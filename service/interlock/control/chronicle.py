@@ -22,6 +22,8 @@ from interlock.telemetry.audit import AgentVerdict, AuditEvent
 OK: Final = "ok"
 FAILED: Final = "failed"
 REFUSED: Final = "refused"
+POLICY: Final = "policy"
+"""What a line says of the agent policy, and of what it makes of a version that serves."""
 DIGEST: Final = "digest"
 """What a line says that brings the digest of a version that serves already."""
 
@@ -30,10 +32,10 @@ _GIVEN_UP: Final = frozenset({Event.DROP, Event.DISCARD})
 _LEAVING: Final[Mapping[Deed, Deed]] = {
     Deed.POLL_LOAD: Deed.POLL_UNLOAD,
     Deed.POLL_UNLOAD: Deed.POLL_UNLOAD,
-    Deed.POLICY: Deed.POLICY,
+    Deed.POLICY_LOAD: Deed.POLICY_UNLOAD,
 }
 """What it is called that a version leaves, by why; whatever else is an unload."""
-_BY_ITSELF: Final = frozenset({Deed.START, Deed.POLL_LOAD, Deed.POLL_UNLOAD, Deed.POLICY})
+_BY_ITSELF: Final = frozenset({Deed.START, Deed.POLL_LOAD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,25 @@ class AuditChronicle:
                     digest=digest,
                 )
             )
+
+    def judged(self, key: GenerationKey, verdict: Verdict) -> None:
+        """Hear what a change of the policy makes of something that is loaded."""
+        self._record(
+            AuditEvent(
+                what=POLICY,
+                outcome=OK if verdict.passes else verdict.outcome,
+                model=key.model,
+                version=key.version,
+                generation=key.generation,
+                agents=agents_of(verdict),
+                reason=verdict.reason or "",
+            )
+        )
+
+    def policy(self, digest: str, *, trouble: str = "") -> None:
+        """Hear which policy is in force, by the digest of its file, or why another is not."""
+        outcome = REFUSED if trouble else OK
+        self._record(AuditEvent(POLICY, outcome, digest=digest, reason=trouble))
 
     def content_digested(
         self, model: ModelName, version: Version, fingerprint: str, digest: str

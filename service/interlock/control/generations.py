@@ -35,7 +35,9 @@ class Record:
     loaded at all. `failures` is how often its content has failed so far. `standby_until` is
     the end of its rollback window. `body` stands for the files but for the configuration;
     `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
-    is what the policy has against it though it serves. `cause` is why it was begun.
+    is what the policy has against it though it serves; one that is contested is not what a
+    load of its content leaves alone, one that is banned goes at once, and its heir is there to
+    say why. `cause` is why it was begun.
     """
 
     job: LoadJob
@@ -54,6 +56,9 @@ class Record:
     adjustment: Adjustment | None = None
     cause: Cause = A_LOAD
     remark: str = ""
+    is_contested: bool = False
+    is_banned: bool = False
+    is_banned_heir: bool = False
 
     @property
     def content(self) -> Content:

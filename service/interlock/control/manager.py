@@ -75,6 +75,7 @@ from interlock.control.wishes import (
     Polled,
     ReleaseWish,
     RetryWish,
+    ReviewWish,
     RollbackWish,
     Stop,
     Trouble,
@@ -83,7 +84,7 @@ from interlock.control.wishes import (
     Wish,
     pass_on,
 )
-from interlock.domain.cause import SERVER, Actor, Cause, Deed
+from interlock.domain.cause import A_POLICY, SERVER, Actor, Cause, Deed
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -368,6 +369,8 @@ class Manager:
                 yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
+            case ReviewWish():
+                yield from self._take_in_review(message)
             case Stop() | UnloadAll() | End():
                 yield from self._take_in_end(message)
             case _:
@@ -544,7 +547,25 @@ class Manager:
         record = None if unit is None else unit.records.get(report.key)
         if unit is not None and record is not None:
             record.remark = report.text
+            record.is_contested = report.is_contested
             yield unit
+
+    def _take_in_review(self, wish: ReviewWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        if unit is None or self._stopping:
+            self._answers.append((wish.outcome, None))
+            return
+        before, unit.cause = unit.cause, A_POLICY
+        unit.ban(wish.withdrawn)
+        is_taken = unit.renew(wish.renewed - wish.withdrawn)
+        if unit.pending is None:
+            unit.retry(wish.retried)
+            unit.readmit(wish.retried)
+        if unit.pending is not None:
+            unit.cause = before  # that goes on
+        refusal = None if is_taken else answers.review_not_begun(wish.model)
+        self._answers.append((wish.outcome, refusal))
+        yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
@@ -671,8 +692,9 @@ class Manager:
     def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
+        cause = A_POLICY if record.is_banned else unit.cause
         self._chronicle.moved(
-            Told(moved, event, record.cause, unit.cause, record.fingerprint, record.refusal)
+            Told(moved, event, record.cause, cause, record.fingerprint, record.refusal)
         )
         if self._agents.see(record.job):
             self._agents.moved(moved)

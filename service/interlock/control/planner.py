@@ -15,6 +15,7 @@ one model. It is total, deterministic, and empty on its own result.
 
 from collections.abc import Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from interlock.control.actions import (
     Action,
@@ -33,10 +34,13 @@ from interlock.domain.ids import Generation, GenerationKey, VersionKey
 
 Aspired = AbstractSet[GenerationKey]
 Actual = Mapping[GenerationKey, Phase]
+Banned = Mapping[GenerationKey, str]
+NOBODY: Final[Banned] = {}
 
 _BUILT = frozenset({Phase.PROVING, Phase.READY, Phase.STANDBY})
 _NOT_BEGUN = frozenset({Phase.NEW, Phase.PREPARING})
 _UNSHOWN = frozenset({Phase.PROVING, Phase.STANDBY})
+_SHOWABLE = frozenset({Phase.READY, Phase.STANDBY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +63,31 @@ def plan(
     adjusting: Adjusting = NOTHING,
     window: Window | None = None,
     room_first: bool = False,
+    banned: Banned = NOBODY,
 ) -> tuple[Action, ...]:
     """Return what to do now, in the order in which it is to be marked.
 
     Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet;
     `adjusting` holds those of them that serve and are to get other instances. Without a
     `window` nothing stands by. With `room_first`, which goes without one, nothing is built
-    before what it replaces is gone.
+    before what it replaces is gone. What is `banned`, with a reason, goes whatever else is so;
+    it is not among what is aspired.
     """
     newest = _newest(actual)
     complete = alone or is_reached(aspired, actual, adjusting)
     undecided = _is_undecided(aspired, actual, adjusting)
     room_first = room_first and any(actual[key] is Phase.NEW for key in aspired)
     leaving = _leaving(aspired, actual, alone=alone, complete=complete, room_first=room_first)
+    leaving -= banned.keys()
     waits = room_first and _has_others(aspired, actual)
     successors = {key.version_key for key in aspired}
     actions: list[Action] = list(adjust(aspired, adjusting, complete=complete, undecided=undecided))
     # What serves comes last: the new READY is announced before the old UNLOADING.
     for key in sorted(actual, key=lambda key: (actual[key] is Phase.READY, key)):
         phase = actual[key]
-        if key in leaving:
+        if key in banned and phase in _SHOWABLE:
+            actions.append(Withdraw(key, banned[key]))
+        elif key in leaving:
             is_replaced = room_first or key.version_key in successors
             reason = "replaced" if is_replaced else "no longer asked for"
             stays = window is not None and bool(aspired)

@@ -265,6 +265,11 @@ class Preparations:
         self._tenants: dict[GenerationKey, _Load] = {}
         self._book = VerdictBook()
 
+    @property
+    def book(self) -> VerdictBook:
+        """What was found of each generation."""
+        return self._book
+
     def see(self, job: LoadJob) -> bool:
         return job.preparation is not None or self._workshop.policy() is not None
 

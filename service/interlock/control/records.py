@@ -162,6 +162,11 @@ class Unit:
             adjusting=self.adjusting,
             window=self.window(now),
             room_first=self.room_first,
+            banned={
+                key: f"withdrawn: {record.remark}"
+                for key, record in self.records.items()
+                if record.is_banned
+            },
         )
 
     def window(self, now: float) -> Window | None:
@@ -282,6 +287,44 @@ class Unit:
                 self.begin_change()
                 again = self._try_again(record, found[key.version])
                 self.aspired = self.aspired - {key} | {again}
+
+    def renew(self, keys: AbstractSet[GenerationKey]) -> bool:
+        """Begin a new generation of what serves, beside it; whether nothing else is under way.
+
+        Not of what the repository has no more: nobody could see that any more.
+        """
+        versions = {key.version for key in keys}
+        if self.pending is not None or self.under_way(versions):
+            return False
+        for key in sorted(keys):
+            record = self.records.get(key)
+            if record is not None and record.phase is Phase.READY and self._is_there(record):
+                self._take_place(record)
+        return True
+
+    def readmit(self, versions: AbstractSet[Version]) -> None:
+        """Try again what went by the policy, where nothing else does that by itself."""
+        heirs = [self.records[key] for key in sorted(self.aspired) if key.version in versions]
+        for heir in heirs:
+            if heir.is_banned_heir and heir.phase is Phase.FAILED and not self.alone:
+                self._take_place(heir)
+
+    def ban(self, keys: AbstractSet[GenerationKey]) -> None:
+        """Let what serves, or stands by and is not asked for, go at once.
+
+        In the place of what was asked for a new generation begins, which fails as its policy
+        wants it to; so that nothing loads it again before that, or its content, is another.
+        """
+        for key in sorted(keys & self.records.keys()):
+            record = self.records[key]
+            if record.phase is Phase.READY:
+                record.is_banned = True
+                if key in self.aspired:
+                    self._take_place(record)
+                for heir in self._heirs(record):
+                    heir.is_banned_heir = True
+            elif record.phase is Phase.STANDBY and key not in self.aspired:
+                record.is_banned = True
 
     def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
         """Return which aspired generations of the versions are on their way."""
@@ -435,7 +478,11 @@ class Unit:
             model=self.model,
             versions=tuple(
                 VersionView(
-                    version, readiness_of(record.phase), self._reason(record), record.remark
+                    version,
+                    readiness_of(record.phase),
+                    self._reason(record),
+                    record.remark,
+                    is_withdrawn=record.is_banned_heir,
                 )
                 for version, record in self._shown()
             ),
@@ -493,16 +540,45 @@ class Unit:
     def _key_of(self, candidate: Candidate) -> GenerationKey:
         return self._kept(candidate) or self._begin(candidate)
 
+    def _is_there(self, record: Record) -> bool:
+        """Whether the repository had this content when it was last asked."""
+        found = None if self.polled is None else self.polled.found.get(record.key.version)
+        return self.polled is None or (
+            found is not None and found.fingerprint == record.fingerprint
+        )
+
+    def _heirs(self, record: Record) -> list[Record]:
+        """Return the generations of the same content that are aspired to."""
+        return [
+            one
+            for one in self._generations_of(record.key.version)
+            if one.key in self.aspired and one.fingerprint == record.fingerprint
+        ]
+
+    def _take_place(self, record: Record) -> GenerationKey:
+        """Aspire to a new generation of the same content in the place of what is aspired to."""
+        version = record.key.version
+        self._let_be(record)
+        self.room_first = False
+        if self.polled is not None and self._is_there(record):
+            again = self._begin(self.polled.found[version])
+        else:
+            again = self._begin_again(record.content)
+        others = {key for key in self.aspired if key.version != version}
+        self.aspired = frozenset(others | {again})
+        return again
+
     def _try_again(self, record: Record, candidate: Candidate) -> GenerationKey:
         """Begin a new generation of a content that has failed."""
         again = self._begin(candidate)
         self.records[again].failures = record.failures
+        self.records[again].is_banned_heir = record.is_banned_heir
         return again
 
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                record.phase in KEPT or self._is_quarantined(record)
+                (record.phase in KEPT and not record.is_contested) or self._is_quarantined(record)
             ):
                 self._let_be(record)
                 return record.key

@@ -21,10 +21,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Remarked:
-    """What the index is to say of the version for as long as it serves, "" for nothing."""
+    """What the index is to say of the version for as long as it serves, "" for nothing.
+
+    What is contested serves on for a while, and is not what whoever asks for its content gets.
+    """
 
     key: GenerationKey
     text: str
+    is_contested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from interlock.domain.cause import A_LOAD, A_RETRY, A_ROLLBACK, AN_UNLOAD, Cause
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import Preparation
 from interlock.domain.errors import NotFoundError, ServiceError
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey, ModelName, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,22 @@ class RetryWish:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReviewWish:
+    """What the policy for repository agents wants of a model after it has changed.
+
+    `renewed` shall be loaded again, beside what serves, so that agents see it; `retried` are
+    the versions that failed by it; `withdrawn` shall not serve any more, whatever is asked for.
+    The outcome is an error where something else is under way: nothing is renewed then.
+    """
+
+    model: ModelName
+    renewed: frozenset[GenerationKey] = frozenset()
+    retried: frozenset[Version] = frozenset()
+    withdrawn: frozenset[GenerationKey] = frozenset()
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trouble:
     """The model could not be polled. What serves of it goes on; the index says why.
 
@@ -190,6 +206,7 @@ Wish = (
     | RollbackWish
     | ReleaseWish
     | RetryWish
+    | ReviewWish
     | Trouble
     | Stop
     | UnloadAll

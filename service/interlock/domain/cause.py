@@ -39,8 +39,9 @@ class Deed(Enum):
     """What the server loads as it starts; in poll mode that is POLL_LOAD."""
     POLL_LOAD = "poll-load"
     POLL_UNLOAD = "poll-unload"
-    POLICY = "policy"
-    """What follows from a change of the agent policy."""
+    POLICY_LOAD = "policy-load"
+    """What the server loads again since its agent policy has changed."""
+    POLICY_UNLOAD = "policy-unload"
     STOP = "stop"
     """The end of the server."""
 
@@ -58,6 +59,7 @@ AN_UNLOAD: Final = Cause(Deed.UNLOAD)
 A_ROLLBACK: Final = Cause(Deed.ROLLBACK)
 A_RETRY: Final = Cause(Deed.RETRY)
 A_POLL: Final = Cause(Deed.POLL_LOAD)
+A_POLICY: Final = Cause(Deed.POLICY_LOAD)
 """Of the server's own accord."""
 
 

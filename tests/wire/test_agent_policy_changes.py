@@ -1,0 +1,158 @@
+"""A policy that changes under a server: what goes on, what is looked at again, what goes."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import grpc
+import pytest
+
+from tests.support.models import Repository
+from tests.support.wire import Client, WireServer, eventually, server_process
+from tests.wire.test_agent_policy import AGENT, BAD, answer, naming, put, row, written
+
+GRACE_S = 1.5
+WITHIN_S = 30.0
+EXPLICIT = ("--model-control-mode=explicit", "--load-model=*")
+POLL = ("--model-control-mode=poll", "--repository-poll-secs=0.3", "--repository-settle-secs=0.2")
+LOOSE = """\
+version: 1
+rules:
+  - match: "copied"
+  - match: "*"
+    allow: {config_overrides: true}
+"""
+STRICT = """\
+version: 1
+rules:
+  - match: "free"
+  - match: "tolerated"
+    mode: warn
+    required: [{agent: gate}]
+  - match: "copied"
+    forbidden: [copying]
+  - match: "*"
+    required: [{agent: gate}]
+"""
+TRIAL = STRICT.replace('  - match: "*"\n', '  - match: "*"\n    mode: warn\n')
+
+
+@dataclass
+class Stage:
+    """A server, and the file of its policy."""
+
+    server: WireServer
+    policy: Path
+    changes: int = 0
+
+    def change(self, text: str) -> None:
+        """Write another policy, and wait until it is in force."""
+        self.changes += 1
+        written(self.policy.parent, text)
+        told = "took a new agent policy"
+        eventually(lambda: self.server.process.log.count(told) == self.changes, within_s=WITHIN_S)
+
+
+@contextmanager
+def staged(tmp_path: Path, *flags: str, models: dict[str, str]) -> Iterator[Stage]:
+    """Serve models with these notes under the loose policy."""
+    for name in ("agents/gate", "agents/copying", "models", "policy"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("gate", "copying"):
+        (tmp_path / "agents" / name / "agent.py").write_text(AGENT)
+    repository = Repository(tmp_path / "models")
+    for constant, (model, note) in enumerate(models.items(), 1):
+        extra = naming("copying") if model == "copied" else ""
+        put(repository, model, constant, note, extra)
+    policy = written(tmp_path / "policy", LOOSE)
+    arguments = (
+        *flags,
+        f"--repoagent-directory={tmp_path / 'agents'}",
+        f"--agent-policy={policy}",
+        f"--agent-policy-grace-secs={GRACE_S}",
+    )
+    with server_process(repository, *arguments) as process:
+        yield Stage(WireServer(process, repository, Client), policy)
+        assert process.terminate() == 0, process.log
+
+
+@dataclass
+class Traffic:
+    """Requests to a model, one after the other, until it is told to stop."""
+
+    client: Client
+    model: str
+    answered: int = 0
+    failed: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            try:
+                answer(self.client, self.model)
+                self.answered += 1
+            except grpc.RpcError as error:
+                self.failed.append(str(error))
+
+
+def comes_true(client: Client, model: str, state: str, words: str) -> None:
+    def holds() -> bool:
+        now, reason = row(client, model)
+        return now == state and words in reason
+
+    eventually(holds, within_s=WITHIN_S)
+
+
+def generation(client: Client, model: str) -> int:
+    """Return the number of the one that serves."""
+    states = [one.state for one in client.generations(model)]
+    (number,) = [state.generation for state in states if state.state == "READY"]
+    return int(number)
+
+
+@pytest.mark.parametrize("flags", [EXPLICIT, POLL], ids=["explicit", "poll"])
+def test_what_serves_is_held_against_a_new_policy(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    notes = {
+        "free": "bad",
+        "seen": "good",
+        "refused": "bad",
+        "tolerated": "bad",
+        "copied": "good",
+    }
+    with staged(tmp_path, *flags, models=notes) as stage, stage.server.client() as client:
+        before = {model: generation(client, model) for model in notes}
+
+        with Traffic(stage.server.client(), "seen") as seen, seen.client:
+            stage.change(STRICT)
+            comes_true(client, "refused", "READY", f"Invalid argument: {BAD}")
+            comes_true(client, "refused", "READY", "--agent-policy-grace-secs=1.5")
+            comes_true(client, "copied", "READY", "policy: the agent 'copying' is forbidden")
+            assert (answer(client, "refused"), answer(client, "copied")) == (3, 5)
+            comes_true(client, "tolerated", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
+            comes_true(client, "refused", "UNAVAILABLE", BAD)
+            comes_true(client, "copied", "UNAVAILABLE", "policy: the agent 'copying' is forbidden")
+            eventually(lambda: generation(client, "seen") == before["seen"] + 1)
+
+        assert seen.answered > 0
+        assert seen.failed == []
+        assert (answer(client, "free"), generation(client, "free")) == (1, before["free"])
+        assert (answer(client, "seen"), row(client, "seen")) == (2, ("READY", ""))
+        assert answer(client, "tolerated") == 4
+        assert client.ready()
+
+        stage.change(TRIAL)
+        comes_true(client, "refused", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
+        assert row(client, "copied")[0] == "UNAVAILABLE"
+        assert generation(client, "seen") == before["seen"] + 1
