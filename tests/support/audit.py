@@ -3,7 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from tests.support.wire import eventually
+
+WITHIN_S: Final = 30.0
 
 Line = dict[str, Any]
 
@@ -19,6 +23,10 @@ class AuditFile:
         text = self.path.read_text() if self.path.exists() else ""
         found: list[Line] = [json.loads(line) for line in text.splitlines()]
         return [line for line in found if fields.items() <= line.items()]
+
+    def wait_for(self, **fields: object) -> None:
+        """Wait for a line with these values."""
+        eventually(lambda: self.lines(**fields) != [], within_s=WITHIN_S)
 
     def story(self, model: str) -> list[tuple[str, int | None, str]]:
         """Return what was done to a model, to which version, and what came of it."""

@@ -76,9 +76,15 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(agents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("policy"), POLICY)
+
+
+@pytest.fixture(scope="module")
+def server(
+    agents: Path, policy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WireServer]:
     repository = Repository(tmp_path_factory.mktemp("repository"))
-    policy = written(tmp_path_factory.mktemp("policy"), POLICY)
     flags = (f"--repoagent-directory={agents}", f"--agent-policy={policy}")
     with serving(repository, *flags) as server:
         yield server
@@ -253,6 +259,21 @@ def test_instances_change_in_place_where_no_agent_is_required(
     assert generation.instances == 2
 
 
+def test_a_new_policy_that_is_broken_leaves_the_old_one_in_force(
+    server: WireServer, client: Client, policy: Path
+) -> None:
+    put(server.repository, "strict-3", 1)
+    written(policy.parent, POLICY.replace("required:", "requires:"))
+    told = server.process.wait_for_log("kept the old agent policy.*").group()
+    assert "a rule has no key 'requires'; did you mean 'required'?" in told
+
+    client.load("strict-3")
+    put(server.repository, "strict-3", 2, note="bad")
+
+    assert client.load_refusal("strict-3").text == FAILED.format("strict-3", BAD)
+    assert row(client, "strict-1")[0] == "READY"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -261,16 +282,13 @@ def test_instances_change_in_place_where_no_agent_is_required(
             "version: 1\nrules: [{match: a, required: [{agent: antivirus}]}]\n",
             "there is no agent 'antivirus'",
         ),
-        (None, "cannot be read: No such file or directory"),
     ],
-    ids=["broken", "an agent that nobody has", "missing"],
+    ids=["broken", "an agent that nobody has"],
 )
 def test_a_server_does_not_start_with_a_policy_that_it_cannot_use(
-    tmp_path: Path, text: str | None, words: str
+    tmp_path: Path, text: str, words: str
 ) -> None:
-    policy = tmp_path / "policy.yaml" if text is None else written(tmp_path, text)
-
-    said = refused_start(tmp_path / "models", policy)
+    said = refused_start(tmp_path / "models", written(tmp_path, text))
 
     assert "--agent-policy cannot be used: " in said
     assert words in said

@@ -14,7 +14,7 @@ from tests.support.models import Repository
 from tests.support.wire import Client, WireServer, eventually, server_process
 from tests.wire.test_agent_policy import AGENT, BAD, answer, naming, put, row, written
 
-GRACE_S = 1.5
+GRACE_S = 1.0
 WITHIN_S = 30.0
 EXPLICIT = ("--model-control-mode=explicit", "--load-model=*")
 POLL = ("--model-control-mode=poll", "--repository-poll-secs=0.3", "--repository-settle-secs=0.2")
@@ -107,6 +107,12 @@ class Traffic:
                 self.failed.append(str(error))
 
 
+@contextmanager
+def traffic(stage: Stage, model: str) -> Iterator[Traffic]:
+    with stage.server.client() as client, Traffic(client, model) as traffic:
+        yield traffic
+
+
 def comes_true(client: Client, model: str, state: str, words: str) -> None:
     def holds() -> bool:
         now, reason = row(client, model)
@@ -122,37 +128,58 @@ def generation(client: Client, model: str) -> int:
     return int(number)
 
 
+NOTES = {"free": "bad", "seen": "good", "refused": "bad", "tolerated": "bad", "copied": "good"}
+
+
 @pytest.mark.parametrize("flags", [EXPLICIT, POLL], ids=["explicit", "poll"])
 def test_what_serves_is_held_against_a_new_policy(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    notes = {
-        "free": "bad",
-        "seen": "good",
-        "refused": "bad",
-        "tolerated": "bad",
-        "copied": "good",
-    }
-    with staged(tmp_path, *flags, models=notes) as stage, stage.server.client() as client:
-        before = {model: generation(client, model) for model in notes}
-
-        with Traffic(stage.server.client(), "seen") as seen, seen.client:
+    with staged(tmp_path, *flags, models=NOTES) as stage, stage.server.client() as client:
+        before = {model: generation(client, model) for model in NOTES}
+        with traffic(stage, "seen") as seen, traffic(stage, "free") as free:
             stage.change(STRICT)
-            comes_true(client, "refused", "READY", f"Invalid argument: {BAD}")
-            comes_true(client, "refused", "READY", "--agent-policy-grace-secs=1.5")
-            comes_true(client, "copied", "READY", "policy: the agent 'copying' is forbidden")
-            assert (answer(client, "refused"), answer(client, "copied")) == (3, 5)
-            comes_true(client, "tolerated", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
-            comes_true(client, "refused", "UNAVAILABLE", BAD)
-            comes_true(client, "copied", "UNAVAILABLE", "policy: the agent 'copying' is forbidden")
+            they_are_told_of_and_go(client)
             eventually(lambda: generation(client, "seen") == before["seen"] + 1)
 
         assert seen.answered > 0
-        assert seen.failed == []
+        assert free.answered > 0
+        assert seen.failed == free.failed == []
         assert (answer(client, "free"), generation(client, "free")) == (1, before["free"])
         assert (answer(client, "seen"), row(client, "seen")) == (2, ("READY", ""))
         assert answer(client, "tolerated") == 4
         assert client.ready()
+        if flags == POLL:
+            what_went_stays_away_until_its_content_is_another(stage, client)
+        else:
+            what_went_is_refused_until_the_policy_is_another(stage, client)
 
-        stage.change(TRIAL)
-        comes_true(client, "refused", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
-        assert row(client, "copied")[0] == "UNAVAILABLE"
-        assert generation(client, "seen") == before["seen"] + 1
+
+def they_are_told_of_and_go(client: Client) -> None:
+    comes_true(client, "refused", "READY", f"Invalid argument: {BAD}")
+    comes_true(client, "refused", "READY", f"--agent-policy-grace-secs={GRACE_S:g}")
+    comes_true(client, "copied", "READY", "policy: the agent 'copying' is forbidden")
+    assert (answer(client, "refused"), answer(client, "copied")) == (3, 5)
+    comes_true(client, "tolerated", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
+    comes_true(client, "refused", "UNAVAILABLE", BAD)
+    comes_true(client, "copied", "UNAVAILABLE", "policy: the agent 'copying' is forbidden")
+
+
+def what_went_stays_away_until_its_content_is_another(stage: Stage, client: Client) -> None:
+    known = [one.state.generation for one in client.generations("refused")]
+    put(stage.server.repository, "another", 6)
+    comes_true(client, "another", "READY", "")
+    assert [one.state.generation for one in client.generations("refused")] == known
+
+    put(stage.server.repository, "refused", 7)
+    comes_true(client, "refused", "READY", "")
+    assert answer(client, "refused") == 7
+    assert row(client, "copied")[0] == "UNAVAILABLE"
+
+
+def what_went_is_refused_until_the_policy_is_another(stage: Stage, client: Client) -> None:
+    assert BAD in client.load_refusal("refused").text
+    assert "is forbidden" in client.load_refusal("copied").text
+
+    stage.change(TRIAL)
+    comes_true(client, "refused", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
+    assert row(client, "copied")[0] == "UNAVAILABLE"
+    assert generation(client, "seen") == 2

@@ -1,6 +1,7 @@
 """The audit log of a server, and the digest of what it serves."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from tests.support.wire import (
     serving,
 )
 
+ONCE = pytest.mark.skipif(
+    os.environ.get("INTERLOCK_TEST_TRANSPORT") == "public",
+    reason="nothing here depends on what carries the inference RPCs",
+)
 KEY = "triton-grpc-protocol-admin"
 SECRET = "do-not-tell"
 SERVER = {"peer": "", "subject": "", "key_name": ""}
@@ -33,6 +38,17 @@ POLL = (
     "--repository-settle-secs=0.2",
 )
 WITHIN_S = 30.0
+LOOSE = """\
+version: 1
+rules: [{match: "*"}]
+"""
+STRICT = """\
+version: 1
+rules:
+  - {match: tried, mode: audit, required: [{agent: checksum, parameters: {manifest: m.json}}]}
+  - {match: warned, mode: warn, required: [{agent: checksum, parameters: {manifest: m.json}}]}
+  - {match: "*", required: [{agent: checksum, parameters: {manifest: m.json}}]}
+"""
 OVERRIDE = """{"backend": "identity",
     "input": [{"name": "INPUT0", "data_type": "TYPE_FP32", "dims": [-1]}],
     "output": [{"name": "OUTPUT0", "data_type": "TYPE_FP32", "dims": [-1]}]}"""
@@ -314,6 +330,7 @@ class Followed:
         self.client = client
 
 
+@ONCE
 def test_in_poll_mode_a_load_by_name_is_refused_and_told_of(followed: Followed) -> None:
     refusal = followed.client.load_refusal("other")
 
@@ -322,6 +339,7 @@ def test_in_poll_mode_a_load_by_name_is_refused_and_told_of(followed: Followed) 
     assert line["who"]["peer"].startswith("ipv4:127.0.0.1:")
 
 
+@ONCE
 def test_what_the_repository_brings_and_takes_is_told(followed: Followed) -> None:
     repository, audit = followed.repository, followed.audit
     repository.identity("passing")
@@ -336,6 +354,7 @@ def test_what_the_repository_brings_and_takes_is_told(followed: Followed) -> Non
     )
 
 
+@ONCE
 def test_what_serves_keeps_its_digest_when_its_successor_is_refused(followed: Followed) -> None:
     expected = digest_of(files_of(followed.repository, "m"))
     eventually(
@@ -350,6 +369,7 @@ def test_what_serves_keeps_its_digest_when_its_successor_is_refused(followed: Fo
     assert followed.client.generations("m")[0].digest == expected
 
 
+@ONCE
 def test_a_server_does_not_start_without_its_audit_log(tmp_path: Path) -> None:
     with (
         pytest.raises(ServerProcessError, match="ended with 1") as failed,
@@ -358,3 +378,41 @@ def test_a_server_does_not_start_without_its_audit_log(tmp_path: Path) -> None:
         pass
 
     assert "lies in the model repository" in str(failed.value)
+
+
+@ONCE
+def test_what_a_policy_makes_of_models_is_told_in_every_mode(tmp_path: Path) -> None:
+    for name in ("models", "policy"):
+        (tmp_path / name).mkdir()
+    repository = Repository(tmp_path / "models")
+    for model in ("tried", "warned", "kept-out"):
+        repository.identity(model)
+    audit, policy = AuditFile(tmp_path / "audit.jsonl"), tmp_path / "policy" / "policy.yaml"
+    policy.write_text(LOOSE)
+    flags = (
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--audit-log={audit.path}",
+        f"--agent-policy={policy}",
+        "--agent-policy-grace-secs=0.2",
+    )
+    with server_process(repository, *flags):
+        loaded = {line["model"] for line in audit.lines(what="start-load", outcome="ok")}
+        assert loaded == {"tried", "warned", "kept-out"}
+
+        policy.write_text(STRICT)
+        audit.wait_for(what="policy-unload", model="kept-out")
+        audit.wait_for(what="policy-load", model="kept-out", outcome="refused")
+        audit.wait_for(what="policy-load", model="tried", outcome="would-refuse")
+        audit.wait_for(what="policy-load", model="warned", outcome="warned")
+
+        policy.write_text("version: 2")
+        audit.wait_for(what="policy", model="", outcome="refused")
+
+    in_force = [line["digest"] for line in audit.lines(what="policy", outcome="ok", model="")]
+    texts = (LOOSE.encode(), STRICT.encode())
+    assert in_force == [hashlib.sha256(text).hexdigest() for text in texts]
+    (line, *_) = audit.lines(what="policy-load", model="warned")
+    assert [(one["agent"], one["passed"]) for one in line["agents"]] == [("checksum", False)]
+    assert "checksum" in line["reason"]
+    assert {line["who"]["peer"] for line in audit.lines()} == {""}

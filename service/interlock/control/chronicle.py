@@ -16,7 +16,7 @@ from interlock.control.wishes import Trouble
 from interlock.domain.cause import Cause, Deed
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError
-from interlock.domain.ids import GenerationKey, ModelName, Version
+from interlock.domain.ids import GenerationKey, ModelName, Version, VersionKey
 from interlock.telemetry.audit import AgentVerdict, AuditEvent
 
 OK: Final = "ok"
@@ -156,7 +156,7 @@ class AuditChronicle:
         self._verdict_of = verdict_of
         # Guards what serves. A leaf.
         self._lock = threading.Lock()
-        self._serving: dict[GenerationKey, _Serving] = {}
+        self._serving: dict[VersionKey, dict[GenerationKey, _Serving]] = {}
 
     def moved(self, told: Told) -> None:
         sentence = sentence_of(told)
@@ -180,8 +180,7 @@ class AuditChronicle:
                 )
             )
         if told.move.after is not Phase.READY:
-            with self._lock:
-                self._serving.pop(key, None)
+            self._forget(key)
 
     def troubled(self, trouble: Trouble) -> None:
         # Who asked for it is told himself, and that is audited where he is answered.
@@ -198,21 +197,20 @@ class AuditChronicle:
     def digested(self, key: GenerationKey, digest: str) -> None:
         """Hear the digest of a generation, "" where there is none."""
         with self._lock:
-            known = self._serving.get(key)
-            is_news = known is not None and bool(digest) and known.digest != digest
-            if known is not None and is_news:
-                known.digest = digest
-        if is_news:
-            self._record(
-                AuditEvent(
-                    what=DIGEST,
-                    outcome=OK,
-                    model=key.model,
-                    version=key.version,
-                    generation=key.generation,
-                    digest=digest,
-                )
+            known = self._serving.get(key.version_key, {}).get(key)
+            if known is None or not digest or known.digest == digest:
+                return
+            known.digest = digest
+        self._record(
+            AuditEvent(
+                what=DIGEST,
+                outcome=OK,
+                model=key.model,
+                version=key.version,
+                generation=key.generation,
+                digest=digest,
             )
+        )
 
     def judged(self, key: GenerationKey, verdict: Verdict) -> None:
         """Hear what a change of the policy makes of something that is loaded."""
@@ -238,24 +236,33 @@ class AuditChronicle:
     ) -> None:
         """Hear the digest of a content, whatever generations are made of it."""
         with self._lock:
-            keys = [
-                key
-                for key, known in self._serving.items()
-                if (key.model, key.version) == (model, version) and known.fingerprint == fingerprint
-            ]
+            serving = self._serving.get(VersionKey(model, version), {})
+            keys = [key for key, known in serving.items() if known.fingerprint == fingerprint]
         for key in keys:
             self.digested(key, digest)
 
     def _digest(self, told: Told) -> str:
         """Return the digest to tell, and remember that of what serves."""
         key = told.move.key
-        digest = self._digest_of(key, told.fingerprint)
         if told.move.after is not Phase.READY:
-            return digest
+            return self._digest_of(key, told.fingerprint)
+        now = _Serving(told.fingerprint, PENDING)
         with self._lock:
-            before = self._serving.get(key)
-            if before is not None and told.event is Event.ADJUST and before.digest == digest:
-                # Its configuration is another, and that has not been read yet.
-                digest = PENDING
-            self._serving[key] = _Serving(told.fingerprint, digest)
+            of_version = self._serving.setdefault(key.version_key, {})
+            before, of_version[key] = of_version.get(key), now
+        # After that: one that is made in between is heard of.
+        digest = self._digest_of(key, told.fingerprint)
+        if before is not None and told.event is Event.ADJUST and before.digest == digest:
+            # Its configuration is another, and that has not been read yet.
+            return PENDING
+        with self._lock:
+            if digest != PENDING:
+                now.digest = digest
         return digest
+
+    def _forget(self, key: GenerationKey) -> None:
+        with self._lock:
+            of_version = self._serving.get(key.version_key, {})
+            of_version.pop(key, None)
+            if not of_version:
+                self._serving.pop(key.version_key, None)

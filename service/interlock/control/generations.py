@@ -87,6 +87,11 @@ class Record:
         return self.served
 
     @property
+    def may_stay(self) -> bool:
+        """Whether a load of the same content leaves it as it is."""
+        return self.phase in KEPT and not (self.is_contested or self.is_banned)
+
+    @property
     def is_open(self) -> bool:
         """Whether it is on its way, or other instances for what serves are, with no end yet."""
         if self.phase is Phase.READY and self.adjustment is not None:

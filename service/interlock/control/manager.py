@@ -556,6 +556,8 @@ class Manager:
             self._answers.append((wish.outcome, None))
             return
         before, unit.cause = unit.cause, A_POLICY
+        if any(unit.records[key].origin for key in wish.withdrawn & unit.records.keys()):
+            self._reception.forget_override(wish.model)
         unit.ban(wish.withdrawn)
         is_taken = unit.renew(wish.renewed - wish.withdrawn)
         if unit.pending is None:

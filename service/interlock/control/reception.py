@@ -176,6 +176,10 @@ class Reception:
         if self._follow is not None:
             self._follow.ask(name, cause=Cause(Deed.RELEASE, who)).result()
 
+    def forget_override(self, model: ModelName) -> None:
+        """Let the next load of a model take the configuration that the repository has."""
+        self._overrides.forget(model)
+
     def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories."""
         self._follow = follow

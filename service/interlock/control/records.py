@@ -13,7 +13,7 @@ from typing import Final
 from interlock.control import answers
 from interlock.control.actions import Action
 from interlock.control.adjusting import Adjustment, Stage, can_adjust
-from interlock.control.generations import KEPT, Record
+from interlock.control.generations import Record
 from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, ModelView, VersionView
 from interlock.control.lifecycle import (
@@ -426,6 +426,8 @@ class Unit:
             self._remember(record)
         elif event is Event.ADJUST:
             self.past = self.past.became(record.content)
+        if record.phase is Phase.READY:
+            record.is_banned_heir = False
         if record.phase is Phase.STANDBY:
             self._let_be(record)
             record.standby_until = now + self.window_s
@@ -572,13 +574,12 @@ class Unit:
         """Begin a new generation of a content that has failed."""
         again = self._begin(candidate)
         self.records[again].failures = record.failures
-        self.records[again].is_banned_heir = record.is_banned_heir
         return again
 
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                (record.phase in KEPT and not record.is_contested) or self._is_quarantined(record)
+                record.may_stay or self._is_quarantined(record)
             ):
                 self._let_be(record)
                 return record.key
@@ -652,13 +653,16 @@ class Unit:
     def _add(self, record: Record) -> GenerationKey:
         self._directories.add(record.job.model_directory)
         record.cause = self.cause
+        before = self._generations_of(record.key.version)
+        same = (one for one in before if one.fingerprint == record.fingerprint)
+        record.is_banned_heir = any(one.is_banned_heir for one in same)
         self.records[record.key] = record
         return record.key
 
     def _key_of_content(self, content: Content) -> GenerationKey:
         """Return what of a content is loaded, or a new generation of it."""
         record = self.records.get(content.key)
-        if record is not None and record.phase in KEPT:
+        if record is not None and record.may_stay:
             self._let_be(record)
             return record.key
         as_candidate = Candidate(content.version, content.fingerprint)

@@ -8,16 +8,20 @@ from cryptography import x509
 
 from interlock.domain.cause import Actor
 
+_Properties = Mapping[str, Iterable[bytes]]
+
 _CERTIFICATE: Final = "x509_pem_cert"
 """Under which gRPC has the certificate of a client, once it has verified it."""
 
 
 def caller_of(context: grpc.ServicerContext, key_name: str) -> Actor:
     """Return who makes a call that has passed the gate; `key_name` is what opened that."""
-    return Actor(str(context.peer()), subject_of(context.auth_context()), key_name)
+    # Its stubs know of one value for each name.
+    properties: _Properties = context.auth_context()  # pyright: ignore[reportAssignmentType]
+    return Actor(str(context.peer()), subject_of(properties), key_name)
 
 
-def subject_of(properties: Mapping[str, Iterable[bytes]]) -> str:
+def subject_of(properties: _Properties) -> str:
     """Return whom a client's certificate names, "" for a client without one.
 
     The subject as RFC 4514 writes it; where that is empty, the names that stand beside it.

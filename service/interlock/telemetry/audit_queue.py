@@ -49,18 +49,20 @@ class AuditQueue:
         self._thread = spawn("audit", self._run)
 
     def record(self, event: AuditEvent) -> None:
-        """Have the line of an event written. Never blocks."""
+        """Have the line of an event written; after `close`, nothing. Never blocks."""
         waiting = (cut(event), self._now())
         with self._changed:
-            is_first_lost = not self._dropped
-            if len(self._waiting) >= self._room or self._is_closing:
+            if self._is_closing:
+                return
+            is_lost = len(self._waiting) >= self._room
+            is_first = is_lost and not self._dropped
+            if is_lost:
                 self._dropped += 1
             else:
-                is_first_lost = False
                 self._waiting.append(waiting)
                 self._recorded += 1
                 self._changed.notify_all()
-        if is_first_lost:
+        if is_first:
             log.error("lines of the audit log are lost", waiting=self._room)
 
     def settle(self, timeout_s: float) -> bool:

@@ -23,7 +23,7 @@ from interlock.control.agent_verdicts import (
     reassess,
 )
 from interlock.domain.config_agents import AgentConfig
-from interlock.domain.ids import ModelName, Version, VersionKey
+from tests.support.control import key
 
 CHECKSUM = RequiredAgent("checksum", {"manifest": "m"})
 SIGNATURE = RequiredAgent("signature")
@@ -243,10 +243,6 @@ def test_what_stands_after_a_change_would_pass_a_load_as_well(
     assert standing is not Standing.PASSES or judge(after, verdict.heard).passes
     if verdict.passes:
         assert reassess(before, verdict).standing is Standing.PASSES
-
-
-def key(number: int) -> VersionKey:
-    return VersionKey(ModelName("m"), Version(number))
 
 
 FAILS = Reassessment(Standing.FAILS)

@@ -1,47 +1,21 @@
 """The manager and models that have repository agents, stepped by hand."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from interlock.control.lifecycle import Event, Phase, Transition
+from interlock.control.lifecycle import Event, Phase
 from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import LoadWish, Stop
 from interlock.domain.config_agents import AgentConfig, Preparation
 from interlock.domain.errors import InternalError, InvalidRequestError
-from interlock.domain.ids import GenerationKey
-from interlock.serving.load_job import LoadJob
 from tests.support.control import World, key, polled
+from tests.support.manager_agents import AgentsFake, let_pass
 
 PREPARATION = Preparation((AgentConfig("checksum"),))
 REASON = "Mismatched MD5 hash"
-
-
-@dataclass
-class AgentsFake:
-    """Remembers what it was asked; a test reports how it ended."""
-
-    jobs: dict[GenerationKey, LoadJob] = field(default_factory=dict)
-    asked: list[tuple[GenerationKey, ...]] = field(default_factory=list)
-    moves: list[tuple[GenerationKey, Phase]] = field(default_factory=list)
-    dropped: int = 0
-    sees_all: bool = False
-
-    def see(self, job: LoadJob) -> bool:
-        return self.sees_all or job.preparation is not None
-
-    def prepare(self, jobs: Sequence[LoadJob]) -> None:
-        self.jobs.update((job.key, job) for job in jobs)
-        self.asked.append(tuple(job.key for job in jobs))
-
-    def moved(self, move: Transition) -> None:
-        self.moves.append((move.key, move.after))
-
-    def drop_waiting(self) -> None:
-        self.dropped += 1
 
 
 @pytest.fixture
@@ -60,12 +34,6 @@ def wish(world: World, *candidates: tuple[int, str], alone: bool = False) -> "Fu
     world.inbox.put(wish)
     world.manager.step()
     return wish.outcome
-
-
-def let_pass(world: World, agents: AgentsFake, of: GenerationKey) -> None:
-    """The agents let a version pass, and its load begins."""
-    world.executor.load(agents.jobs[of])
-    world.goes_on(of, Event.LOAD)
 
 
 def test_agents_are_asked_for_all_versions_at_once_and_before_anything_is_built(

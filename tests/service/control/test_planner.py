@@ -173,6 +173,23 @@ def test_every_plan_is_legal_and_empty_on_its_own_result(
     assert plan(aspired, after) == ()
 
 
+@given(situations, st.sets(keys))
+def test_what_is_banned_goes_whatever_else_is_so(
+    situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]], banned: set[GenerationKey]
+) -> None:
+    actual, aspired = situation
+    reasons = dict.fromkeys(banned - aspired, "no")
+
+    actions = plan(aspired, actual, banned=reasons)
+
+    after = carried_out(actual, actions)
+    serving = {Phase.READY, Phase.STANDBY}
+    assert not any(after.get(key) in serving for key in reasons)
+    gone = {key for key in reasons if actual.get(key) in serving}
+    assert {Withdraw(key, "no") for key in gone} <= set(actions)
+    assert plan(aspired, after, banned=reasons) == plan(aspired, after) == ()
+
+
 @given(situations)
 def test_nothing_that_is_aspired_is_forgotten(
     situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]],

@@ -103,6 +103,16 @@ def test_the_end_waits_for_what_is_to_be_written(world: World) -> None:
     assert world.models() == ["first", "last"]
 
 
+def test_what_comes_after_the_end_is_nobodys_fault(world: World) -> None:
+    world.disk.go.set()
+    assert world.queue.close(PATIENCE_S)
+    with capture_logs() as logs:
+        world.queue.record(AuditEvent("digest", "ok"))
+
+    assert logs == []
+    assert world.lines() == []
+
+
 def test_nothing_that_waits_is_longer_than_it_is_written(world: World) -> None:
     world.hang()
     world.queue.record(AuditEvent("load", "ok", model="m" * 100_000, reason="r" * 100_000))
