@@ -9,7 +9,9 @@ SUFFIX: Final = ".enc"
 CONFIG: Final = "config.pbtxt"
 MANIFEST: Final = "manifest.json"
 """Lists the files as they lie there, encrypted: it is none of the clear model's."""
-STANDS_FOR_ITSELF: Final = frozenset({CONFIG, MANIFEST, "model.sig"})
+SIGNATURE: Final = "model.sig"
+"""Vouches for the files as they lie there, encrypted; an encrypted one for the clear ones."""
+STANDS_FOR_ITSELF: Final = frozenset({CONFIG, MANIFEST, SIGNATURE})
 """What may lie beside its own encrypted file, and say other things: how the model is to be
 decrypted, what lies there encrypted, and who vouches for that."""
 

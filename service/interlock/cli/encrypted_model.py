@@ -190,7 +190,7 @@ def _draft_of(model: Path, out: Path) -> Iterator[Path]:
     if out.exists():
         raise ModelError(f"{out} is there already")
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
-    draft.mkdir()
+    draft.mkdir(parents=True)
     try:
         for entry in list_model(model).entries:
             if entry.kind == DIRECTORY:

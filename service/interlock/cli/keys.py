@@ -18,6 +18,7 @@ from interlock_agents.encryption.header import KEY_ID
 from interlock_agents.encryption.key_files import write_new_key
 from interlock_agents.encryption.key_sources import PUBLIC_SUFFIX, KeyDirectory, ring_of
 from interlock_agents.encryption.keys import Key, KeyKind
+from interlock_agents.encryption.names import SIGNATURE
 
 _DESCRIPTION: Final = """\
   keys new ID                   make a key; of a pair, give ID.pub to who encrypts
@@ -119,6 +120,8 @@ def _rotate(args: argparse.Namespace) -> int:
         return DONE
     for model, count in changed.items():
         write(f"{model}: {count} files given from '{old}' to '{key.id}'")
+        if count and (Path(model) / SIGNATURE).exists():
+            write(f"{model}: {SIGNATURE} is of the files as they were: sign it anew")
     return DONE
 
 

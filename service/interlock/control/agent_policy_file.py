@@ -120,7 +120,11 @@ class PolicyWatch:
         return self._state
 
     def start(self, on_death: OnDeath | None = None) -> None:
-        """Begin to look at the file every `poll_s`, in a thread of its own."""
+        """Say which policy is in force, and begin to look at the file, in a thread of its own."""
+        policy, digest = self._state.policy, self._state.digest
+        log.info(
+            "follows the agent policy", digest=digest, rules=len(policy.rules), file=policy.name
+        )
         self._thread = spawn("agent-policy", self._run, on_death=on_death)
 
     def close(self) -> None:

@@ -92,6 +92,16 @@ def test_a_model_is_encrypted_elsewhere(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "pair.pub", "published"]
 
 
+def test_the_folders_on_the_way_there_are_made(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path
+) -> None:
+    out = tmp_path / ".releases" / "1" / "m"
+
+    printed = command_line.run("encrypt", str(model), "--recipient", public, "--out", str(out))
+
+    assert (printed.code, read(out)) == (0, CLEAR)
+
+
 def test_the_result_can_be_json(command_line: CommandLine, model: Path, public: str) -> None:
     printed = command_line.run("encrypt", str(model), "--recipient", public, "--json")
 

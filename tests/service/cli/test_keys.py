@@ -211,6 +211,21 @@ def test_a_second_rotation_finds_nothing_to_do(
     assert printed.out == f"{model}: 0 files given from 'master' to 'new'\n"
 
 
+def test_a_rotation_says_that_a_signature_does_not_fit_any_more(
+    command_line: CommandLine, directory: Path, model: Path
+) -> None:
+    write_key(directory, MASTER)
+    (model / "model.sig").write_text("{}")
+
+    printed = rotate(command_line, directory, "master", "new", model)
+    again = rotate(command_line, directory, "master", "new", model)
+
+    assert printed.out.splitlines()[1:] == [
+        f"{model}: model.sig is of the files as they were: sign it anew"
+    ]
+    assert "model.sig" not in again.out
+
+
 def test_a_rotation_keeps_a_manifest_right(
     command_line: CommandLine, directory: Path, model: Path
 ) -> None:
@@ -244,7 +259,7 @@ def test_a_rotation_without_the_old_key_is_refused(
     printed = rotate(command_line, directory, "master", "pair", model)
 
     assert printed.code == 1
-    assert "1/model.onnx.enc: no key 'master': no key 'master' in key directory" in printed.err
+    assert "1/model.onnx.enc: no key 'master' in key directory" in printed.err
     assert recipients(model) == {"master"}
 
 

@@ -269,9 +269,11 @@ def test_a_link_that_is_flipped_is_a_change(path: Path, taken: list[AgentPolicy]
 
 
 def test_the_thread_ends_when_it_is_told_to(watch: PolicyWatch) -> None:
-    watch.start()
+    with capture_logs() as logs:
+        watch.start()
     watch.close()
 
+    assert [(entry["event"], entry["rules"]) for entry in logs] == [("follows the agent policy", 1)]
     assert watch._thread is not None
     assert not watch._thread.is_alive()
 
