@@ -49,6 +49,11 @@ class SharedChain:
             told = not self._is_telling and not self._due
             return told and self._tenancy.is_over
 
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """The agents that are inside an action now, and that action."""
+        return self._chain.at_work
+
     def prepare(self) -> Location:
         """Return where to load from; the first that asks has the agents work, the others wait.
 
