@@ -20,7 +20,6 @@ OPTIONS: Final = (
     "-v",
     "-xx",
     "--string-limit=16777216",
-    "--signal=none",
     "--trace=write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,splice,mmap,"
     "open,openat,openat2,creat,io_uring_setup",
 )
@@ -31,6 +30,7 @@ _BEGUN: Final = re.compile(r"(?P<call>.*) <unfinished \.\.\.>")
 _RESUMED: Final = re.compile(r"<\.\.\. \w+ resumed>(?P<rest>.*)")
 _CALL: Final = re.compile(r"(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\w+|\?)(?P<more>.*)")
 _CUT_SHORT: Final = re.compile(r"(?P<name>\w+)\((?P<args>.*)")
+_SIGNAL: Final = re.compile(r"--- .* ---")
 _ENDED: Final = re.compile(r"\+\+\+ .* \+\+\+")
 _DESCRIPTOR: Final = re.compile(r"\b\d+<(?P<path>(?:\\x[0-9a-f]{2})*)>(?P<gone>\(deleted\))?")
 _STRING: Final = re.compile(r'"(?P<text>(?:\\x[0-9a-f]{2})*)"(?P<more>\.\.\.)?')
@@ -101,6 +101,8 @@ def read_trace(lines: Iterable[str]) -> Writes:
         pid, text = int(matched["pid"]), matched["rest"]
         if _ENDED.fullmatch(text):
             writes.ended.add(pid)
+        elif _SIGNAL.fullmatch(text):
+            continue
         elif unfinished := _BEGUN.fullmatch(text):
             begun[pid] = unfinished["call"]
         else:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.server_process import ServerProcess, command
 from tools.file_writes import OPTIONS, Writes, read_trace_file
 
-PATIENCE_S = 60.0
+PATIENCE_S = 10.0
 
 
 def strace() -> str:

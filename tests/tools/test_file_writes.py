@@ -134,6 +134,7 @@ def test_files_that_could_be_written_and_who_has_ended_are_known() -> None:
             f'7  openat(AT_FDCWD<\\x2f>, "\\x78", O_RDONLY) = {descriptor("/srv/read")}',
             f'7  openat(AT_FDCWD<\\x2f>, "\\x78", O_WRONLY|O_CREAT, 0600) = {FILE}',
             "8  +++ exited with 0 +++",
+            "7  --- SIGTERM {si_signo=SIGTERM, si_code=SI_USER, si_pid=1, si_uid=0} ---",
             "7  +++ killed by SIGKILL +++",
         ]
     )
