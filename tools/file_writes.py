@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+_WRITES: Final = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
+_OPENS: Final = ("open", "openat", "openat2", "creat")
+_TARGET: Final[Mapping[str, int]] = {"sendfile": 0, "copy_file_range": 1, "splice": 1}
+"""Which of the two descriptors of a call is written to."""
+_TRACED: Final = (*_WRITES, *_OPENS, *_TARGET, "mmap", "io_uring_setup")
 OPTIONS: Final = (
     "-D",  # so that the process, not strace, is whom we have started
     "-f",
@@ -20,8 +25,7 @@ OPTIONS: Final = (
     "-v",
     "-xx",
     "--string-limit=16777216",
-    "--trace=write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,splice,mmap,"
-    "open,openat,openat2,creat,io_uring_setup",
+    f"--trace={','.join(_TRACED)}",
 )
 STRETCH_BYTES: Final = 16
 
@@ -34,11 +38,6 @@ _SIGNAL: Final = re.compile(r"--- .* ---")
 _ENDED: Final = re.compile(r"\+\+\+ .* \+\+\+")
 _DESCRIPTOR: Final = re.compile(r"\b\d+<(?P<path>(?:\\x[0-9a-f]{2})*)>(?P<gone>\(deleted\))?")
 _STRING: Final = re.compile(r'"(?P<text>(?:\\x[0-9a-f]{2})*)"(?P<more>\.\.\.)?')
-
-_WRITES: Final = frozenset({"write", "pwrite64", "writev", "pwritev", "pwritev2"})
-_OPENS: Final = frozenset({"open", "openat", "openat2", "creat"})
-_TARGET: Final[Mapping[str, int]] = {"sendfile": 0, "copy_file_range": 1, "splice": 1}
-"""Which of the two descriptors of a call is written to."""
 _NO_FILES: Final = ("/dev/", "/proc/", "/sys/")
 
 
@@ -139,7 +138,7 @@ def leaks(writes: Writes, secrets: Mapping[bytes, str]) -> list[str]:
         for path, call in sorted({(one.path, one.call) for one in writes.unseen})
     ]
     for path, content in sorted(writes.content.items()):
-        names = {name for name in _secrets_in(bytes(content), secrets)}
+        names = set(_secrets_in(bytes(content), secrets))
         found += [f"'{path}' has got content of {name}" for name in sorted(names)]
     return found
 
@@ -199,7 +198,7 @@ def _hear_write(writes: Writes, call: _Call) -> None:
 
 def _hear_copy(writes: Writes, call: _Call) -> None:
     found = call.descriptors()
-    if len(found) != 2:  # noqa: PLR2004 - from one to another
+    if len(found) != 2:
         writes.unseen.append(Unseen("a descriptor that nobody knows", call.name))
         return
     target = found.pop(_TARGET[call.name])
@@ -209,7 +208,7 @@ def _hear_copy(writes: Writes, call: _Call) -> None:
 
 
 def _hear_open(writes: Writes, call: _Call) -> None:
-    if call.name == "creat" or re.search(r"\bO_(WRONLY|RDWR|CREAT)\b", call.args):
+    if call.name == "creat" or re.search(r"\bO_WRONLY\b|\bO_RDWR\b|\bO_CREAT\b", call.args):
         writes.opened |= {one.path for one in _descriptors(call.returned) if one.is_file}
 
 
@@ -232,7 +231,7 @@ def _descriptors(text: str) -> list[_Descriptor]:
 
 
 def _is_file(path: str, *, is_deleted: bool) -> bool:
-    if path.startswith("/dev/shm/"):  # noqa: S108 - to be told apart, not to be written to
+    if path.startswith("/dev/shm/"):
         return True
     is_memory = path.startswith("/memfd:") and is_deleted
     return path.startswith("/") and not is_memory and not path.startswith(_NO_FILES)

@@ -40,7 +40,9 @@ class SecretModels:
         self, model: str, config: str, files: Mapping[str, bytes], agents: Sequence[str] = ()
     ) -> None:
         """Write a model whose configuration is encrypted too. `agents` come after `decrypt`."""
-        word = self.secrets.setdefault(f"config of {model}", os.urandom(MARKER_BYTES // 2).hex().encode())
+        word = self.secrets.setdefault(
+            f"config of {model}", os.urandom(MARKER_BYTES // 2).hex().encode()
+        )
         whole = f"{config}\n{parameter('word', word.decode())}\n"
         contents = {"config.pbtxt": whole.encode(), **files}
         listed = ", ".join(('{ name: "decrypt" }', *agents))
@@ -92,11 +94,7 @@ def found_on_disk(
         )
         places += [place for place, _ in zip(young, range(MOST_FILES), strict=False)]
     return sorted(
-        {
-            f"'{place}' holds {name}"
-            for place in places
-            for name in _markers_in(place, markers)
-        }
+        {f"'{place}' holds {name}" for place in places for name in _markers_in(place, markers)}
     )
 
 

@@ -54,8 +54,9 @@ class ServerProcess:
         """Start a server on a free port, and return when it has logged `wait_for`.
 
         That pattern's first group is the address; `LISTENING` returns before the first loads
-        have ended. `args` may repeat any flag that is set here, `env` is added to ours; it runs in `cwd`, or
-        where we do; `program` is run instead of the interpreter and the flags that the environment asks for.
+        have ended. `args` may repeat any flag that is set here, `env` is added to ours; it runs
+        in `cwd`, or where we do; `program` is run instead of the interpreter and the flags that
+        the environment asks for.
         Raise `ServerProcessError` if the process ends or the time runs out first.
         """
         # What the server writes goes to a file: a pipe would need somebody who empties it.

@@ -79,7 +79,7 @@ def test_a_call_that_others_interrupt_is_put_together() -> None:
         ("/proc/7/oom_score_adj", False, False),
     ],
 )
-def test_a_file_is_what_has_a_place_in_a_file_system(path: str, gone: bool, is_file: bool) -> None:  # noqa: FBT001
+def test_a_file_is_what_has_a_place_in_a_file_system(path: str, gone: bool, is_file: bool) -> None:
     assert bool(said(write(path, SECRET, gone=gone))) is is_file
 
 
@@ -124,7 +124,7 @@ def test_rings_of_requests_show_nothing_and_are_a_leak() -> None:
 
 @pytest.mark.parametrize("line", ["nonsense", "7  nonsense", "7  unlink(3) = 0"])
 def test_what_is_not_understood_is_no_trace(line: str) -> None:
-    with pytest.raises(ValueError, match="none of the calls|no line|no call"):
+    with pytest.raises(ValueError, match=r"none of the calls|no line|no call"):
         read_trace([line])
 
 

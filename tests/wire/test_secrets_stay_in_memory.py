@@ -1,4 +1,4 @@
-"""What a decrypted model holds reaches no disk: every write of a server is seen, and looked through.
+"""What a decrypted model holds reaches no disk: every write of a server is seen and read.
 
 One server loads, reloads, rolls back and refuses encrypted models, and is killed while others
 are in every phase of their lives. What it wrote is known from strace, in whatever file of
@@ -40,7 +40,7 @@ from tools.file_writes import Writes, leaks, stretches
 
 WITHIN_S = 60.0
 FOR_EVER_MS = 3_600_000
-SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.home())  # noqa: S108
+SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.home())
 ONNX = 'backend: "onnxruntime"\nmax_batch_size: 0'
 IDENTITY = """
     backend: "identity"
@@ -116,7 +116,7 @@ WAYS = ("written", "split", "mapped", "copied", "passed_on", "unnamed")
 
 @dataclass(slots=True)
 class World:
-    """A folder that has everything that a server of encrypted models may write to, but shared ones."""
+    """Everything that a server of encrypted models may write to, but folders of others."""
 
     root: Path
     began_ns: int = field(default_factory=time.time_ns)

@@ -56,9 +56,7 @@ class Pool(Protocol):
         """How many threads are still inside a call that nobody waits for."""
         ...
 
-    def run(
-        self, call: Callable[[], None], cut_off: CutOff | None, on_notice: OnNotice
-    ) -> Ending:
+    def run(self, call: Callable[[], None], cut_off: CutOff | None, on_notice: OnNotice) -> Ending:
         """Run `call` and return once it is over, or need not be waited for.
 
         `on_notice` is told of one that goes on for long.

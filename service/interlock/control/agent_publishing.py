@@ -5,7 +5,7 @@ nobody sweeps and others may write to.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,17 @@ class Publishable:
     def _check_directory(self, directory: Path) -> None:
         if not (directory.is_absolute() and directory.is_dir()):
             raise _refusal(f"cannot publish '{directory}': it is no directory by an absolute path")
-        if not _is_below(directory, self._roots()):
+        roots = self._roots()
+        if not _is_below(directory, roots):
             raise _outside(str(directory), "it lies")
+        if self.scratch is not None and _is_below(directory, [os.path.realpath(self.scratch)]):
+            self._check_links(directory, roots)
+
+    def _check_links(self, directory: Path, roots: Iterable[str]) -> None:
+        """Links of the agent's making lead to what it may publish; the model's own are its."""
+        for link in _links_below(directory):
+            if not _is_below(link, roots):
+                raise _outside(str(link.relative_to(directory)), "it leads to what lies")
 
     def _check_files(self, location: FilesLocation) -> None:
         roots = self._roots()
@@ -68,6 +77,18 @@ def _check_memory(path: str, file: MemoryFile) -> None:
 
 def _place(file: ModelFile) -> Path:
     return file.path.absolute()
+
+
+def _links_below(directory: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(directory, onerror=_raise):
+        for name in (*folders, *files):
+            place = Path(folder, name)
+            if place.is_symlink():
+                yield place
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_below(place: Path, roots: Iterable[str]) -> bool:

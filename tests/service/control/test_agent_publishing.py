@@ -15,6 +15,7 @@ from interlock_agents.api import (
     FilesLocation,
     Location,
     MemoryFile,
+    ModelFile,
 )
 
 NOT_THE_MODELS = "neither where the model's files were found nor in the agent's scratch directory"
@@ -47,8 +48,7 @@ def refusal(publishable: Publishable, location: Location) -> str:
     try:
         publishable.check(location)
     except AgentError as error:
-        assert error.fault is Fault.INTERNAL
-        return str(error)
+        return str(error) if error.fault is Fault.INTERNAL else f"not the agent's fault: {error}"
     return ""
 
 
@@ -58,8 +58,7 @@ def place(tmp_path: Path) -> Place:
     for directory in (place.model, place.other, place.scratch):
         (directory / "1").mkdir(parents=True)
         (directory / "1" / "weights").write_text("w")
-    (place.scratch / "away").symlink_to(place.other, target_is_directory=True)
-    (place.scratch / "weights").symlink_to(place.other / "1" / "weights")
+    (place.root / "away").symlink_to(place.other, target_is_directory=True)
     (tmp_path / "link").symlink_to(place.model, target_is_directory=True)
     return place
 
@@ -87,7 +86,7 @@ def test_what_was_found_and_scratch_may_be_published(
         (lambda place: place.other, NOT_THE_MODELS),
         (lambda place: place.root, NOT_THE_MODELS),
         (lambda place: place.model / ".." / "other", NOT_THE_MODELS),
-        (lambda place: place.scratch / "away", NOT_THE_MODELS),
+        (lambda place: place.root / "away", NOT_THE_MODELS),
         (lambda place: place.scratch.parent, NOT_THE_MODELS),
         (lambda place: place.scratch / "nothing", "it is no directory by an absolute path"),
         (lambda place: place.scratch / "1" / "weights", "it is no directory by an absolute path"),
@@ -101,6 +100,24 @@ def test_no_other_directory_may_be_published(
     assert says in place.refusal(DirectoryLocation(directory(place)))
 
 
+def test_links_in_scratch_may_lead_to_the_model_and_nowhere_else(place: Place) -> None:
+    link = place.scratch / "1" / "link"
+    link.symlink_to(place.model / "1" / "weights")
+    assert place.refusal(DirectoryLocation(place.scratch)) == ""
+
+    for target in (place.other / "1" / "weights", place.other, Path("/nowhere")):
+        link.unlink()
+        link.symlink_to(target)
+        said = place.refusal(DirectoryLocation(place.scratch))
+        assert said == f"cannot publish '1/link': it leads to what lies {NOT_THE_MODELS}"
+
+
+def test_links_of_the_model_are_not_the_agents(place: Place) -> None:
+    (place.model / "1" / "link").symlink_to(place.other / "1" / "weights")
+
+    assert place.refusal(DirectoryLocation(place.model)) == ""
+
+
 def test_where_there_is_no_scratch_only_what_was_found_may_be_published(place: Place) -> None:
     publishable = Publishable(DirectoryLocation(place.model))
 
@@ -109,7 +126,7 @@ def test_where_there_is_no_scratch_only_what_was_found_may_be_published(place: P
 
 
 def test_files_of_the_model_of_scratch_and_in_memory_may_stand_side_by_side(place: Place) -> None:
-    files = {
+    files: dict[str, ModelFile] = {
         "found": DirectoryLocation(place.model).file("1/weights"),
         "made": DiskFile(place.scratch / "1" / "weights", place.scratch),
         "memory": MemoryFile.of(b"w"),
@@ -120,7 +137,7 @@ def test_files_of_the_model_of_scratch_and_in_memory_may_stand_side_by_side(plac
 
 @pytest.mark.parametrize(
     "file",
-    [lambda place: place.other / "1" / "weights", lambda place: place.scratch / "weights"],
+    [lambda place: place.other / "1" / "weights", lambda place: place.root / "away" / "1"],
     ids=["another", "link"],
 )
 def test_no_file_from_elsewhere_may_be_published(

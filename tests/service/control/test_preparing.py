@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from interlock_agents.api import (
     AgentError,
     AgentModel,
     DirectoryLocation,
+    DiskFile,
     FilesLocation,
     RepositoryAgent,
 )
@@ -399,16 +401,15 @@ def test_files_that_cannot_lie_side_by_side_are_no_model(world: World) -> None:
     ],
 )
 def test_a_full_disk_is_not_held_against_the_model(world: World, number: int, says: str) -> None:
-    class Full:
-        """A file that no link can be made to."""
+    class FullDisk(DiskFile):
+        """A file that there is no room for a link to."""
 
-        size = 0
+        def __getattribute__(self, name: str) -> Any:
+            if name == "path":
+                raise OSError(number, os.strerror(number))
+            return super().__getattribute__(name)
 
-        @property
-        def path(self) -> Path:
-            raise OSError(number, os.strerror(number))
-
-    location = FilesLocation({"1/weights": Full()})
+    location = FilesLocation({"1/weights": FullDisk(Path("/nowhere"), Path("/"))})
     before = set(world.scratch.open().iterdir())
 
     with pytest.raises(InternalError, match=says):
