@@ -32,7 +32,7 @@ AGENT = """
     from pathlib import Path
 
     from interlock_agents.api import (
-        Action, DirectoryLocation, DiskFile, FilesLocation, RepositoryAgent,
+        Action, AgentError, DirectoryLocation, DiskFile, FilesLocation, RepositoryAgent,
     )
 
 
@@ -100,6 +100,16 @@ AGENT = """
                 while True:
                     file.write(bytes(65536))
 
+        def says_what_is_no_text(self, model):
+            raise AgentError("lone \\ud800 " + "x" * 5_000_000)
+
+        def raises_what_cannot_speak(self, model):
+            class Unspeakable(Exception):
+                def __str__(self):
+                    raise RuntimeError
+
+            raise Unspeakable
+
         def fills_memory(self, model):
             model.memory_file(1 << 60)
 
@@ -122,6 +132,8 @@ DEEDS = {
     "publishes_a_text": "cannot publish a str: it is no location",
     "publishes_half": "cannot publish '1/model.onnx': it is not sealed",
     "publishes_above": "'../config.pbtxt' leads out of the model directory",
+    "says_what_is_no_text": "lone ? xxxxx",
+    "raises_what_cannot_speak": "agent 'hostile' failed: Unspeakable",
     "fills_memory": "agent 'hostile' failed: ",
 }
 HOSTILE = 'model_repository_agents { agents [ { name: "hostile" } ] }'

@@ -14,7 +14,7 @@ import structlog
 
 from interlock.control.agent_model import Found, HeldModel, ScratchRoot, Subject
 from interlock.control.agent_pool import CutOff, Ending, OnNotice
-from interlock.control.agent_seat import Seat
+from interlock.control.agent_seat import Seat, text_of
 from interlock.control.agent_story import advance, ending, is_forward, is_over, name_of
 from interlock.domain.errors import (
     InternalError,
@@ -241,9 +241,10 @@ class AgentChain:
         if isinstance(refusal, AgentCancelledError) and self._cut_off.is_cut:
             return self._unwanted()
         if isinstance(refusal, AgentError):
-            return _FAULTS[refusal.fault](str(refusal))
+            text = text_of(refusal) or f"agent '{seat.name}' refuses it, and does not say why"
+            return _kind_of(refusal.fault)(text)
         if isinstance(refusal, PathError):
-            return InvalidRequestError(str(refusal))
+            return InvalidRequestError(text_of(refusal))
         log.error(
             "an agent failed unexpectedly",
             model=self._subject.name,
@@ -306,9 +307,14 @@ class AgentChain:
         )
 
 
+def _kind_of(fault: object) -> type[ServiceError]:
+    """Return the kind of error for a fault, which foreign code may have made up."""
+    return _FAULTS[fault] if isinstance(fault, Fault) else InternalError
+
+
 def _words_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": '{error.filename}'" if error.filename else ""
         return f"{error.strerror}{place}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind, text = type(error).__name__, " ".join(text_of(error).split())
+    return f"{kind}: {text}" if text not in {"", kind} else kind

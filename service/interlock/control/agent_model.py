@@ -137,6 +137,9 @@ class HeldModel:
             self.published = location
 
     def note(self, name: str, value: str) -> None:
+        given: tuple[object, ...] = (name, value)
+        if not all(isinstance(one, str) for one in given):
+            raise AgentError("a note is a name and a value, both of them texts", Fault.INTERNAL)
         with self._lock:
             self._notes[name] = value
 

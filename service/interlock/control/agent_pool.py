@@ -150,8 +150,10 @@ class _Waited:
         with self._changed:
             self._has_begun = True
             self._changed.notify_all()
-        self._call()
-        self._end(Ending.RETURNED)
+        try:
+            self._call()
+        finally:
+            self._end(Ending.RETURNED)
 
     def cut(self) -> None:
         self._end(Ending.CUT_OFF)

@@ -483,3 +483,29 @@ def test_an_agent_that_takes_long_is_in_the_log_and_known_to_be_at_work() -> Non
     said = {"model": "m", "agent": "b", "action": LOAD_NAME, "seconds": 0, "log_level": "warning"}
     assert logs[0] == {"event": "an agent is still at work", **said}
     stage.chain.close()
+
+
+class UnspeakableError(AgentError):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (UnspeakableError("x"), InvalidRequestError, "UnspeakableError"),
+        (AgentError(""), InvalidRequestError, "agent 'a' refuses it, and does not say why"),
+        (AgentError("x", "nobody"), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError("x", []), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError(17), InvalidRequestError, "17"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_refusal_that_is_not_as_it_should_be_is_a_refusal(
+    raised: AgentError, kind: type[ServiceError], says: str
+) -> None:
+    refused = refusal_of(Stage(raising(raised)))
+
+    assert type(refused) is kind
+    assert str(refused) == says

@@ -241,3 +241,9 @@ def test_what_agents_note_is_kept_in_their_order() -> None:
         for agent, (name, value) in product("ac", [("signer", "CN=press"), ("key", "k1")])
     )
     stage.chain.close()
+
+
+def test_a_note_that_is_no_text_is_refused() -> None:
+    stage = Stage(on(L, lambda _, model: model.note("n", 3)))  # type: ignore[arg-type]
+
+    assert str(refusal_of(stage)) == "a note is a name and a value, both of them texts"

@@ -205,3 +205,10 @@ def test_a_call_is_told_of_again_when_it_has_taken_twice_as_long(
     seconds: float, due: float
 ) -> None:
     assert next_notice(30.0, seconds) == due
+
+
+def test_a_call_that_raises_after_all_is_over() -> None:
+    def call() -> None:
+        raise SystemExit
+
+    assert AgentPool().run(call) is Ending.RETURNED
