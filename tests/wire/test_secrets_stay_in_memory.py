@@ -25,7 +25,7 @@ from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.secrets import SecretModels, found_on_disk, sealed
 from tests.support.server_process import ServerProcess
-from tests.support.tracing import Trace, strace_of_secrets
+from tests.support.tracing import Trace, why_no_secrets
 from tests.support.wire import (
     TIMEOUT_S,
     Client,
@@ -130,7 +130,10 @@ class World:
         return self.root / "agents"
 
     @contextmanager
-    def serving(self, models: SecretModels, trace: Trace, *flags: str) -> Iterator[ServerProcess]:
+    def serving(
+        self, models: SecretModels, trace: Trace | None, *flags: str
+    ) -> Iterator[ServerProcess]:
+        """Start a server, traced if there is a trace."""
         places = {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "tmp")}
         with server_process(
             models.repository,
@@ -142,9 +145,13 @@ class World:
             *flags,
             env={**places, "XDG_CACHE_HOME": str(self.root / "home" / "cache")},
             cwd=self.root / "work",
-            program=trace.program,
+            program=() if trace is None else trace.program,
         ) as process:
             yield process
+
+    def trace(self, name: str) -> Trace | None:
+        """Return a trace, if there can be one."""
+        return None if why_no_secrets() else Trace(self.root / name)
 
     def models(self) -> SecretModels:
         return SecretModels(Repository(self.root / "repository"), self.root / "keys")
@@ -158,7 +165,6 @@ class World:
 
 
 def new_world(root: Path) -> World:
-    strace_of_secrets()
     world = World(root)
     for name in ("repository", "scratch", "home", "tmp", "work"):
         (root / name).mkdir()
@@ -285,7 +291,7 @@ def _kill_one(world: World, story: Story) -> None:
     graph, data = onnx_small.external(models.weights("outside 1"))
     models.put("outside", ONNX, {"1/model.onnx": graph, "1/weights.bin": data})
     stuck = Stuck(models)
-    trace = Trace(world.root / "trace-1")
+    trace = world.trace("trace-1")
     first = ("--load-model=inline", "--load-model=outside")
     with world.serving(models, trace, *first) as process, Client(process.address) as client:
         assert serves(client, models, inline="first", outside="outside 1")
@@ -298,7 +304,7 @@ def _kill_one(world: World, story: Story) -> None:
         str(place.relative_to(world.scratch)): stat.S_IMODE(place.stat().st_mode)
         for place in world.scratch.iterdir()
     }
-    story.writes.append(trace.writes_of(process))
+    story.writes += [] if trace is None else [trace.writes_of(process)]
     story.logs.append(process.log)
     story.found["killed"] = world.found(models, *story.writes)
     stuck.mend()
@@ -332,7 +338,7 @@ def serves(client: Client, models: SecretModels, **names: str) -> bool:
 def _restart(world: World, story: Story) -> None:
     models = story.models
     (world.agents / "gate" / "open").touch()
-    trace = Trace(world.root / "trace-2")
+    trace = world.trace("trace-2")
     with (
         world.serving(models, trace, "--load-model=*") as process,
         Client(process.address) as client,
@@ -342,13 +348,19 @@ def _restart(world: World, story: Story) -> None:
         assert serves(client, models, inline="second", outside="outside 2")
         story.found["serving"] = world.found(models)
         assert process.terminate() == 0
-    story.writes.append(trace.writes_of(process))
+    story.writes += [] if trace is None else [trace.writes_of(process)]
     story.logs.append(process.log)
     story.found["stopped"] = world.found(models, *story.writes)
     assert list(world.scratch.iterdir()) == []
 
 
+def skip_without_a_trace() -> None:
+    if why := why_no_secrets():
+        pytest.skip(why)
+
+
 def test_no_secret_is_written_to_a_file(story: Story) -> None:
+    skip_without_a_trace()
     secrets = stretches(story.models.secrets)
 
     assert [leaks(writes, secrets) for writes in story.writes] == [[], []]
@@ -388,6 +400,7 @@ def test_a_kill_in_every_phase_blocks_nothing(story: Story) -> None:
 def test_an_agent_that_puts_a_secret_on_a_disk_is_caught(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    skip_without_a_trace()
     world = new_world(tmp_path_factory.mktemp("leaky"))
     models = world.models()
     for how in WAYS:
