@@ -37,15 +37,19 @@ def why_no_secrets() -> str:
 
 
 class Trace:
-    """What one server writes: started with `program`, and read once it has ended."""
+    """What one server writes: started with `program`, and read once it has ended.
 
-    def __init__(self, place: Path) -> None:
+    `before` stands in front of the command.
+    """
+
+    def __init__(self, place: Path, before: Sequence[str] = ()) -> None:
         self._place = place
+        self._before = before
 
     @property
     def program(self) -> Sequence[str]:
         """How to start the server."""
-        return ["strace", *OPTIONS, f"--output={self._place}", *command()]
+        return [*self._before, "strace", *OPTIONS, f"--output={self._place}", *command()]
 
     def writes_of(self, process: ServerProcess) -> Writes:
         """Return what a server has written that has ended, however that was."""

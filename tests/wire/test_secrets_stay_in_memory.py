@@ -7,7 +7,10 @@ whatever file system. Swap space and what other processes do with what they are 
 
 import json
 import re
+import signal
 import stat
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -111,6 +114,8 @@ AGENTS = {
                     target.write(file.read())
         """,
 }
+DUMPING = ("sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")
+"""In front of a command: lets it dump its memory when it crashes."""
 WAYS = ("written", "split", "mapped", "copied", "passed_on", "unnamed")
 
 
@@ -124,6 +129,10 @@ class World:
     @property
     def scratch(self) -> Path:
         return self.root / "scratch"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
 
     @property
     def agents(self) -> Path:
@@ -144,7 +153,7 @@ class World:
             f"--repoagent-directory={self.agents}",
             *flags,
             env={**places, "XDG_CACHE_HOME": str(self.root / "home" / "cache")},
-            cwd=self.root / "work",
+            cwd=self.work,
             program=() if trace is None else trace.program,
         ) as process:
             yield process
@@ -397,28 +406,48 @@ def test_a_kill_in_every_phase_blocks_nothing(story: Story) -> None:
     assert story.states.keys() == killed | {"inline", "outside"}
 
 
-def test_an_agent_that_puts_a_secret_on_a_disk_is_caught(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+@dataclass(slots=True)
+class Leaks:
+    """What agents that leak have put on the disk, and what the server left that crashed then."""
+
+    caught: list[str]
+    found: list[str]
+    crashed: str
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> Leaks:
     skip_without_a_trace()
     world = new_world(tmp_path_factory.mktemp("leaky"))
     models = world.models()
     for how in WAYS:
         content = onnx_small.add_array(models.weights(how))
         models.put(how, ONNX, {"1/model.onnx": content}, (agent("leaks", "how", how),))
-    trace = Trace(world.root / "trace")
+    trace = Trace(world.root / "trace", DUMPING)
     with world.serving(models, trace, "--load-model=*") as process:
         with Client(process.address) as client:
             assert {row[0] for row in client.index(ready=True)} == set(WAYS)
         found = world.found(models)
-        assert process.terminate() == 0
-
+        process.send_signal(signal.SIGABRT)
+        code = process.wait_for_exit()
     caught = leaks(trace.writes_of(process), stretches(models.secrets))
+    return Leaks(caught, found, f"{code} {[place.name for place in world.work.iterdir()]}")
 
+
+def test_an_agent_that_puts_a_secret_on_a_disk_is_caught(leaky: Leaks) -> None:
     for how in ("written", "split", "passed_on"):
-        assert any(f"/{how}' has got content of {how}" in one for one in caught), caught
-    assert any("/mapped' was written to by mmap" in one for one in caught), caught
-    assert any("/copied' was written to by sendfile" in one for one in caught), caught
-    assert any("' has got content of unnamed" in one for one in caught), caught
-    on_disk = {re.sub(r".*/(\w+)' holds .*", r"\1", one) for one in found}
+        assert any(f"/{how}' has got content of {how}" in one for one in leaky.caught), leaky
+    assert any("/mapped' was written to by mmap" in one for one in leaky.caught), leaky
+    assert any("/copied' was written to by sendfile" in one for one in leaky.caught), leaky
+    assert any("' has got content of unnamed" in one for one in leaky.caught), leaky
+    on_disk = {re.sub(r".*/(\w+)' holds .*", r"\1", one) for one in leaky.found}
     assert on_disk == {"written", "split", "mapped", "copied", "passed_on"}
+
+
+def test_a_crash_dumps_no_memory(leaky: Leaks, tmp_path: Path) -> None:
+    aborts = [sys.executable, "-c", "import os; os.abort()"]
+    subprocess.run([*DUMPING, *aborts], cwd=tmp_path, check=False, capture_output=True)
+    if not list(tmp_path.iterdir()):
+        pytest.skip("what crashes here leaves nothing where it was")
+
+    assert leaky.crashed == f"{-signal.SIGABRT} []"
