@@ -1,4 +1,4 @@
-"""A small storm, for the tool's own sake: the phases are killed one by one in the wire's tests."""
+"""A small storm, for the tool's own sake: each phase is killed in another test."""
 
 from tools import kill_storm
 

@@ -21,7 +21,10 @@ from tests.support.wire import (
     infer_request,
     server_process,
     serving,
+    whatever_the_transport,
 )
+
+pytestmark = whatever_the_transport
 
 FAILED = "failed to load '{}', failed to poll from model repository: "
 TIMEOUT_S = 2.0
