@@ -174,8 +174,11 @@ class ControlPlane:
 
     def wait_for_agents(self, deadline: float) -> None:
         """Wait until repository agents have heard that all is unloaded, at most to `deadline`."""
-        if not self._agents.wait_over(deadline):
-            log.warning("repository agents have not come to an end")
+        if self._agents.wait_over(deadline):
+            return
+        log.warning("repository agents have not come to an end")
+        for model, agent, action in self._agents.at_work:
+            log.warning("an agent is still at work", model=model, agent=agent, action=action)
 
     def close(self) -> None:
         """End, once everything is unloaded."""

@@ -9,7 +9,7 @@ import pytest
 
 from interlock.control.agent_chain import AgentChain, Link, Pool, Surroundings
 from interlock.control.agent_model import Found, Subject
-from interlock.control.agent_pool import CutOff, Ending
+from interlock.control.agent_pool import CutOff, Ending, OnNotice, quiet
 from interlock.domain.errors import ServiceError
 from interlock.runtime.threads import spawn
 from interlock_agents.api import (
@@ -81,7 +81,12 @@ class PoolFake:
     def lost(self) -> int:
         return len(self.hanging)
 
-    def run(self, call: Callable[[], None], cut_off: CutOff | None = None) -> Ending:
+    def run(
+        self,
+        call: Callable[[], None],
+        cut_off: CutOff | None = None,
+        on_notice: OnNotice = quiet,
+    ) -> Ending:
         how = self._fate()
         if how is Ending.RETURNED or (how is Ending.CUT_OFF and cut_off is None):
             call()

@@ -7,13 +7,14 @@ one thread at a time, not the manager's.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
 from interlock.control.agent_model import Found, HeldModel, ScratchRoot, Subject
-from interlock.control.agent_pool import CutOff, Ending
-from interlock.control.agent_seat import Seat
+from interlock.control.agent_pool import CutOff, Ending, OnNotice
+from interlock.control.agent_seat import Seat, text_of
 from interlock.control.agent_story import advance, ending, is_forward, is_over, name_of
 from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import (
@@ -56,8 +57,11 @@ class Pool(Protocol):
         """How many threads are still inside a call that nobody waits for."""
         ...
 
-    def run(self, call: Callable[[], None], cut_off: CutOff | None = None) -> Ending:
-        """Run `call` and return once it is over, or need not be waited for."""
+    def run(self, call: Callable[[], None], cut_off: CutOff | None, on_notice: OnNotice) -> Ending:
+        """Run `call` and return once it is over, or need not be waited for.
+
+        `on_notice` is told of one that goes on for long.
+        """
         ...
 
 
@@ -91,8 +95,8 @@ class Surroundings:
 class AgentChain:
     """The agents of one load. What comes out of the table's order raises IllegalActionError.
 
-    Whatever was begun is to be ended: `close` does, wherever the story stands. Only `cancel`
-    may be called by any thread, at any time.
+    Whatever was begun is to be ended: `close` does, wherever the story stands. `cancel` and
+    `at_work` are for any thread, at any time.
     """
 
     def __init__(
@@ -117,6 +121,13 @@ class AgentChain:
     def heard(self) -> tuple[Heard, ...]:
         """What the agents have said on LOAD, in their order, as far as they came."""
         return tuple(self._heard)
+
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """The agents that are inside an action now, and that action. Any thread may ask."""
+        return tuple(
+            (seat.name, action) for seat in tuple(self._seats) if (action := seat.model.action)
+        )
 
     @property
     def last(self) -> Action | None:
@@ -226,9 +237,10 @@ class AgentChain:
         if isinstance(refusal, AgentCancelledError) and self._cut_off.is_cut:
             return self._unwanted()
         if isinstance(refusal, AgentError):
-            return _FAULTS[refusal.fault](str(refusal))
+            text = text_of(refusal) or f"agent '{seat.name}' refuses it, and does not say why"
+            return _kind_of(refusal.fault)(text)
         if isinstance(refusal, PathError):
-            return InvalidRequestError(str(refusal))
+            return InvalidRequestError(text_of(refusal))
         log.error(
             "an agent failed unexpectedly",
             model=self._subject.name,
@@ -261,7 +273,8 @@ class AgentChain:
             self._warn(seat, action, "still at work, and will hear of it then")
             return Ending.OVER_TIME
         cut_off = self._cut_off if action is Action.LOAD else None
-        how = self._surroundings.pool.run(seat.work, cut_off)
+        notice = partial(self._notice, seat, action)
+        how = self._surroundings.pool.run(seat.work, cut_off, notice)
         if how is Ending.NO_THREAD:
             seat.take_back()
             self._warn(seat, action, "does not hear of it: no thread is left")
@@ -269,6 +282,15 @@ class AgentChain:
             seat.model.abandon()
             self._warn(seat, action, how.value)
         return how
+
+    def _notice(self, seat: Seat, action: Action, seconds: float) -> None:
+        log.warning(
+            "an agent is still at work",
+            model=self._subject.name,
+            agent=seat.name,
+            action=name_of(action),
+            seconds=round(seconds),
+        )
 
     def _warn(self, seat: Seat, action: Action, what: str) -> None:
         log.warning(
@@ -281,9 +303,14 @@ class AgentChain:
         )
 
 
+def _kind_of(fault: object) -> type[ServiceError]:
+    """Return the kind of error for a fault, which foreign code may have made up."""
+    return _FAULTS[fault] if isinstance(fault, Fault) else InternalError
+
+
 def _words_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": '{error.filename}'" if error.filename else ""
         return f"{error.strerror}{place}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind, text = type(error).__name__, " ".join(text_of(error).split())
+    return f"{kind}: {text}" if text not in {"", kind} else kind

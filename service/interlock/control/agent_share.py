@@ -60,6 +60,11 @@ class SharedChain:
         """What the agents have said, once `prepare` has returned or raised."""
         return self._chain.heard
 
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """The agents that are inside an action now, and that action."""
+        return self._chain.at_work
+
     def prepare(self) -> Location:
         """Return where to load from; the first that asks has the agents work, the others wait.
 

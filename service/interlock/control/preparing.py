@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -39,7 +39,7 @@ from interlock.domain.errors import (
 from interlock.domain.ids import GenerationKey, Version
 from interlock.runtime.clock import Clock, monotonic
 from interlock.serving.load_job import LoadJob
-from interlock_agents.api import DirectoryLocation, Location
+from interlock_agents.api import Action, DirectoryLocation, Location
 from interlock_agents.catalog import AgentCatalog
 
 log = structlog.get_logger()
@@ -164,6 +164,14 @@ class Workshop:
             )
 
 
+class AtWork(NamedTuple):
+    """An agent that has not come back from an action yet."""
+
+    model: str
+    agent: str
+    action: str
+
+
 class _Stage(Enum):
     PREPARING = "preparing"
     LOADING = "loading"
@@ -190,6 +198,11 @@ class _Load:
         """Whether nobody is to hear anything any more."""
         is_left = any(stage is not _Stage.OVER for stage in self._stages.values())
         return not is_left and (self._chain is None or self._chain.is_over)
+
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """Its agents that are inside an action, and that action."""
+        return () if self._chain is None else self._chain.at_work
 
     @property
     def is_read(self) -> bool:
@@ -318,6 +331,17 @@ class Preparations:
                 lambda: all(load.is_over for load in self._open),
                 max(0.0, deadline - self._clock()),
             )
+
+    @property
+    def at_work(self) -> Sequence[AtWork]:
+        """The agents that are inside an action now."""
+        with self._changed:
+            loads = tuple(self._open)
+        return sorted(
+            AtWork(load.jobs[0].key.model, agent, action.value)
+            for load in loads
+            for agent, action in load.at_work
+        )
 
     def _run(self, load: _Load) -> None:
         try:

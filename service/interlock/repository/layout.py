@@ -11,6 +11,7 @@ from interlock.domain.errors import InvalidRequestError
 _RESERVED: Final = frozenset({"warmup", "golden", "initial_state", "configs"})
 _IGNORED: Final = frozenset({"lost+found", "__pycache__"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_VERSION: Final = 2**63 - 1
 _CONFIG_FILE: Final = "config.pbtxt"
@@ -52,6 +53,11 @@ def is_ignored(name: str) -> bool:
     system's and Python's.
     """
     return name.startswith(".") or name in _IGNORED
+
+
+def is_nameable(name: str) -> bool:
+    """Whether a request could name it: what is not UTF-8 on the disk comes as lone surrogates."""
+    return name.isascii() or _SURROGATE.search(name) is None
 
 
 def is_left_behind(name: str) -> bool:

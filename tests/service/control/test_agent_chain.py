@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Link
+from interlock.control.agent_model import Found
 from interlock.control.agent_pool import AgentPool, Ending
 from interlock.control.agent_story import IllegalActionError
 from interlock.control.agent_verdicts import Heard
@@ -51,6 +52,13 @@ L, C, F, U, D = Action
 SERVED = [L, C, U, D]
 PATIENCE_S = 30.0
 LOAD_NAME = "TRITONREPOAGENT_ACTION_LOAD"
+
+SLOW = AgentPool(notice_s=0.01)
+
+
+def load(stage: Stage) -> None:
+    """Have it loaded, wherever to."""
+    stage.chain.load()
 
 
 def nobody() -> None:
@@ -420,7 +428,8 @@ def test_what_is_kept_of_a_refusal_keeps_nothing_of_the_agents() -> None:
 def test_each_sees_what_the_one_before_has_published_and_its_configuration(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "config.pbtxt").write_text("from disk")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "config.pbtxt").write_text("from disk")
     seen: list[tuple[Location, object]] = []
 
     def look(_: Action, model: AgentModel) -> None:
@@ -429,12 +438,13 @@ def test_each_sees_what_the_one_before_has_published_and_its_configuration(
     def publish(_: Action, model: AgentModel) -> None:
         model.publish(in_memory(model, config=b"from memory"))
 
-    directory = DirectoryLocation(tmp_path)
-    stage = Stage(on(L, look), publishing(directory), on(L, look), on(L, publish))
+    found, part = DirectoryLocation(tmp_path), DirectoryLocation(tmp_path / "part")
+    acts = (on(L, look), publishing(part), on(L, look), on(L, publish))
+    stage = Stage(*acts, found=Found(found, {"name": "m"}))
 
     published = stage.chain.load()
 
-    assert seen == [(NOWHERE, "m"), (directory, "from disk")]
+    assert seen == [(found, "m"), (part, "from disk")]
     assert published is stage.chain.location
     assert published.file("config.pbtxt").read() == b"from memory"
     stage.chain.close()
@@ -455,7 +465,8 @@ def test_a_configuration_that_cannot_be_read_where_it_was_published_fails_the_lo
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config.pbtxt").write_bytes(b"\xff")
-    stage = Stage(publishing(DirectoryLocation(tmp_path)), nothing)
+    location = DirectoryLocation(tmp_path)
+    stage = Stage(publishing(location), nothing, found=Found(location))
 
     with pytest.raises(UnicodeDecodeError):
         stage.chain.load()
@@ -505,3 +516,46 @@ def test_other_agents_go_on_while_one_hangs() -> None:
     assert stage.stories == [SERVED, [L, C], SERVED]
     gate.set()
     eventually(lambda: stage.stories == [SERVED] * 3)
+
+
+def test_an_agent_that_takes_long_is_in_the_log_and_known_to_be_at_work() -> None:
+    gate = threading.Event()
+    stage = Stage(nothing, on(L, lambda _action, _model: gate.wait(PATIENCE_S)), pool=SLOW)
+    with capture_logs() as logs:
+        loading = spawn("loading", lambda: load(stage))
+        eventually(lambda: len(logs) >= 2)
+        at_work = stage.chain.at_work
+        gate.set()
+        loading.join(PATIENCE_S)
+
+    assert at_work == (("b", L),)
+    assert stage.chain.at_work == ()
+    said = {"model": "m", "agent": "b", "action": LOAD_NAME, "seconds": 0, "log_level": "warning"}
+    assert logs[0] == {"event": "an agent is still at work", **said}
+    stage.chain.close()
+
+
+class UnspeakableError(AgentError):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (UnspeakableError("x"), InvalidRequestError, "UnspeakableError"),
+        (AgentError(""), InvalidRequestError, "agent 'a' refuses it, and does not say why"),
+        (AgentError("x", "nobody"), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError("x", []), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError(17), InvalidRequestError, "17"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_refusal_that_is_not_as_it_should_be_is_a_refusal(
+    raised: AgentError, kind: type[ServiceError], says: str
+) -> None:
+    refused = refusal_of(Stage(raising(raised)))
+
+    assert type(refused) is kind
+    assert str(refused) == says

@@ -237,3 +237,9 @@ def test_what_agents_note_is_kept_in_their_order() -> None:
     noted = {"signer": "CN=press", "key": "k1"}
     assert [words.notes for words in stage.chain.heard] == [noted, {}, noted]
     stage.chain.close()
+
+
+def test_a_note_that_is_no_text_is_refused() -> None:
+    stage = Stage(on(L, lambda _, model: model.note("n", 3)))  # type: ignore[arg-type]
+
+    assert str(refusal_of(stage)) == "a note is a name and a value, both of them texts"

@@ -1,10 +1,14 @@
 """Agents between a plan and a load: what they are asked, what is handed over, who hears what."""
 
+import errno
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -27,7 +31,7 @@ from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarke
 from interlock.control.verifying import FilesMovedError
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import AgentConfig, Preparation
-from interlock.domain.errors import InvalidRequestError
+from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.ids import GenerationKey
 from interlock.repository.fingerprint import fingerprint
 from interlock.repository.scratch import Scratch
@@ -38,6 +42,7 @@ from interlock_agents.api import (
     AgentError,
     AgentModel,
     DirectoryLocation,
+    DiskFile,
     FilesLocation,
     RepositoryAgent,
 )
@@ -53,6 +58,10 @@ Act = Callable[[AgentModel], None]
 
 def agree(model: AgentModel) -> None:
     pass
+
+
+def assert_set(gate: threading.Event) -> None:
+    assert gate.wait(PATIENCE_S)
 
 
 def moved(of: GenerationKey, after: Phase) -> Transition:
@@ -344,6 +353,20 @@ def test_files_that_move_are_no_reason_against_their_content(world: World) -> No
     assert str(error) == "while its repository agents were at work"
 
 
+def test_who_is_at_work_can_be_told_where_nobody_waits_any_more(world: World) -> None:
+    gate = threading.Event()
+    world.act = lambda _model: assert_set(gate)
+    world.preparations.prepare([world.job(ONE, world.model())])
+    eventually(lambda: world.heard != [])
+
+    assert not world.preparations.wait_over(monotonic())
+    assert world.preparations.at_work == [("m", "actor", "LOAD")]
+
+    gate.set()
+    world.handed_over()
+    assert world.preparations.at_work == []
+
+
 def test_files_that_have_moved_before_are_not_shown_to_agents(world: World) -> None:
     def check(_: LoadJob, when: str) -> None:
         raise FilesMovedError(when)
@@ -358,15 +381,22 @@ def test_files_that_have_moved_before_are_not_shown_to_agents(world: World) -> N
 
 
 def test_a_directory_that_is_published_is_loaded_and_has_a_fingerprint(world: World) -> None:
-    other = world.model("other", config='backend: "identity" max_batch_size: 9')
-    world.act = lambda model: model.publish(DirectoryLocation(other))
+    def copy(model: AgentModel) -> None:
+        directory = model.scratch()
+        shutil.copytree(folder, directory, dirs_exist_ok=True)
+        (directory / "config.pbtxt").write_text('backend: "identity" max_batch_size: 9')
+        model.publish(DirectoryLocation(directory))
 
-    world.preparations.prepare([world.job(ONE, world.model())])
+    folder = world.model()
+    world.act = copy
+
+    world.preparations.prepare([world.job(ONE, folder)])
 
     job = world.handed_over()
-    assert (job.directory, job.config.max_batch_size) == (other, 9)
+    assert job.directory.parent == world.scratch.open()
+    assert job.config.max_batch_size == 9
     assert job.published is not None
-    assert job.published.fingerprint == fingerprint(other).of(1)
+    assert job.published.fingerprint == fingerprint(job.directory).of(1)
     assert not job.is_linked
 
 
@@ -410,6 +440,31 @@ def test_files_that_cannot_lie_side_by_side_are_no_model(world: World) -> None:
     )
     world.moves(ONE, Phase.FAILED)
     assert world.is_over()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "failed to write to the scratch directory: No space left on device"),
+        (errno.EDQUOT, "failed to write to the scratch directory: Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_not_held_against_the_model(world: World, number: int, says: str) -> None:
+    class FullDisk(DiskFile):
+        """A file that there is no room for a link to."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "path":
+                raise OSError(number, os.strerror(number))
+            return super().__getattribute__(name)
+
+    location = FilesLocation({"1/weights": FullDisk(Path("/nowhere"), Path("/"))})
+    before = set(world.scratch.open().iterdir())
+
+    with pytest.raises(InternalError, match=says):
+        Places(world.scratch).of(location, world.model())
+
+    assert set(world.scratch.open().iterdir()) == before
 
 
 def test_a_version_that_no_agent_has_seen_concerns_nobody(world: World) -> None:

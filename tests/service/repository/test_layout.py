@@ -9,6 +9,7 @@ from interlock.repository.layout import (
     is_ignored,
     is_inside,
     is_linked_inside,
+    is_nameable,
     root_around,
     version_of,
 )
@@ -51,6 +52,13 @@ def test_other_model_names_are_accepted(name: str) -> None:
 def test_directories_of_others_are_ignored(name: str) -> None:
     assert is_ignored(name)
     assert version_of(name) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "can_be"), [("m", True), ("größe", True), ("\U0001f600", True), ("m\udcff", False)]
+)
+def test_what_is_no_text_cannot_be_named(name: str, can_be: bool) -> None:
+    assert is_nameable(name) is can_be
 
 
 @pytest.mark.parametrize(
