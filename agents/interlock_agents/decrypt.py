@@ -140,7 +140,12 @@ class DecryptAgent(RepositoryAgent):
         ):
             memory = model.memory_file(encrypted.size)
             self._shared.lock(memory)
-            encrypted.read_into(memory.buffer, between=model.check)
+
+            def make_ready(begin: int, size: int) -> None:
+                model.check()
+                memory.make_room(begin, size)
+
+            encrypted.read_into(memory.buffer, before=make_ready)
             memory.seal()
         return memory, encrypted.key_id
 

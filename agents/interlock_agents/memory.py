@@ -16,6 +16,12 @@ from typing import BinaryIO, Final, Self
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # Python has no name for it; Linux 5.1
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F_SEAL_FUTURE_WRITE
 _READ_ONLY: Final = 0o400
+_MLOCK_ONFAULT: Final = 1
+_MADV_POPULATE_READ: Final = 22  # Linux 5.14
+_FEW_ZEROS: Final = bytes(16 << 10)
+"""So few that they stay in a processor's nearest cache."""
+_MAX_AT_ONCE: Final = 1024
+"""Pieces that the system takes with one call."""
 _PIECE: Final = bytes(1 << 20)
 
 
@@ -92,11 +98,31 @@ class MemoryFile:
         return Path(f"/proc/self/fd/{self._opened()}")
 
     def lock(self) -> bool:
-        """Keep it out of the swap space; False where the limit (RLIMIT_MEMLOCK) forbids it."""
+        """Keep it out of the swap space; False where the limit (RLIMIT_MEMLOCK) forbids it.
+
+        Each page of `buffer` from when it is first touched: it is not all found at once.
+        """
         if self._mapping is not None and not self._is_locked:
-            address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
-            self._is_locked = _LIBC.mlock(address, self._size) == 0
+            address = _address_of(self._mapping)
+            self._is_locked = _LIBC.mlock2(address, self._size, _MLOCK_ONFAULT) == 0
         return self._is_locked or not self._size
+
+    def make_room(self, begin: int, size: int) -> None:
+        """Have memory for `size` bytes from `begin` on, zeros all of them, before they come.
+
+        Not needed: otherwise the system finds it as `buffer` is written, page by page, which
+        takes longer, and keeps other threads waiting where a library writes that holds the
+        interpreter. Raise OSError where there is none, ValueError once it is sealed.
+        """
+        if self._is_sealed:
+            raise ValueError("the file is sealed")
+        at, end = begin, min(begin + size, self._size)
+        while at < end:
+            at += os.pwritev(self._opened(), _zeros(end - at), at)
+        if self._mapping is not None and begin < end:
+            # What of it cannot be mapped now is when it is written.
+            address, skipped = _address_of(self._mapping), begin % mmap.PAGESIZE
+            _LIBC.madvise(address + begin - skipped, end - begin + skipped, _MADV_POPULATE_READ)
 
     def seal(self) -> None:
         """Let nobody change it any more, ourselves included; only `wipe` does."""
@@ -160,9 +186,21 @@ class MemoryFile:
         return memoryview(bytearray()) if self._mapping is None else memoryview(self._mapping)
 
 
+def _zeros(size: int) -> list[memoryview]:
+    """Return pieces of at most `size` zeros together, and of as many as can be written at once."""
+    piece = memoryview(_FEW_ZEROS)
+    whole, rest = divmod(size, len(piece))
+    return [*[piece] * whole, piece[:rest]][:_MAX_AT_ONCE]
+
+
+def _address_of(mapping: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+
+
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None)
-    libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    libc.mlock2.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return libc
 
 

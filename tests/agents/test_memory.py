@@ -170,6 +170,68 @@ def test_goes_on_unlocked_where_the_limit_forbids_it() -> None:
     file.close()
 
 
+def test_has_memory_for_the_part_that_is_to_come_and_for_no_other() -> None:
+    file = MemoryFile(4 * MIB)
+
+    file.make_room(MIB, 2 * MIB)
+
+    assert file.path.stat().st_blocks * 512 == 2 * MIB
+    assert file.read() == bytes(4 * MIB)
+    file.close()
+
+
+def test_making_room_leaves_what_lies_beside_it() -> None:
+    file = MemoryFile(3 * 20_000)
+    file.buffer[:] = b"\1" * file.size
+
+    file.make_room(20_000, 20_000)
+
+    assert file.read() == b"\1" * 20_000 + bytes(20_000) + b"\1" * 20_000
+    file.close()
+
+
+def test_room_is_made_up_to_the_end_and_in_any_number_of_pieces() -> None:
+    file = MemoryFile(20 * MIB + 5)
+
+    file.make_room(0, 64 * MIB)
+    file.make_room(file.size, 1)
+
+    assert file.size == file.path.stat().st_size
+    assert file.path.stat().st_blocks * 512 >= file.size
+    file.close()
+
+
+def test_what_has_room_is_locked_with_the_rest_of_the_file() -> None:
+    file = MemoryFile(64 << 10)
+    if not file.lock():
+        pytest.skip("this system lets nobody lock memory")
+    before = locked_kib(file)
+
+    file.make_room(0, 32 << 10)
+
+    assert before == 0
+    assert locked_kib(file) == 32
+    file.close()
+
+
+def locked_kib(file: MemoryFile) -> int:
+    """Return how much of a file's own mapping the system holds and keeps out of its swap space."""
+    inode = f" {file.path.stat().st_ino} "
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if "/memfd:" in line and inode in line)
+    return next(int(line.split()[1]) for line in lines if line.startswith("Locked:"))
+
+
+def test_a_sealed_file_has_no_room() -> None:
+    file = MemoryFile.of(b"clear")
+
+    with pytest.raises(ValueError, match="the file is sealed"):
+        file.make_room(0, 5)
+
+    assert file.read() == b"clear"
+    file.close()
+
+
 def test_says_that_there_is_no_such_memory() -> None:
     before = descriptors()
 
