@@ -140,12 +140,13 @@ class DecryptAgent(RepositoryAgent):
         ):
             memory = model.memory_file(encrypted.size)
             self._shared.lock(memory)
+            with memory.room_ahead() as ready:
 
-            def make_ready(begin: int, size: int) -> None:
-                model.check()
-                memory.make_room(begin, size)
+                def before(begin: int, size: int) -> None:
+                    model.check()
+                    ready(begin, size)
 
-            encrypted.read_into(memory.buffer, before=make_ready)
+                encrypted.read_into(memory.buffer, before=before)
             memory.seal()
         return memory, encrypted.key_id
 

@@ -8,8 +8,9 @@ import ctypes
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -18,6 +19,8 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F
 _READ_ONLY: Final = 0o400
 _MLOCK_ONFAULT: Final = 1
 _MADV_POPULATE_READ: Final = 22  # Linux 5.14
+_STEP_BYTES: Final = 4 << 20
+"""How much memory is asked for at a time."""
 _FEW_ZEROS: Final = bytes(16 << 10)
 """So few that they stay in a processor's nearest cache."""
 _MAX_AT_ONCE: Final = 1024
@@ -107,22 +110,22 @@ class MemoryFile:
             self._is_locked = _LIBC.mlock2(address, self._size, _MLOCK_ONFAULT) == 0
         return self._is_locked or not self._size
 
-    def make_room(self, begin: int, size: int) -> None:
-        """Have memory for `size` bytes from `begin` on, zeros all of them, before they come.
+    @contextmanager
+    def room_ahead(self) -> Iterator[Callable[[int, int], None]]:
+        """Have the system find memory ahead of who writes to `buffer`, from its beginning on.
 
-        Not needed: otherwise the system finds it as `buffer` is written, page by page, which
-        takes longer, and keeps other threads waiting where a library writes that holds the
-        interpreter. Raise OSError where there is none, ValueError once it is sealed.
+        Otherwise it does so page by page as `buffer` is written, which takes longer, and keeps
+        other threads waiting where a library writes that holds the interpreter. Yields what is
+        to be called before a piece is written, with where it begins and its size; it raises
+        OSError where there is no memory. What was not written by the end may be zero.
         """
-        if self._is_sealed:
-            raise ValueError("the file is sealed")
-        at, end = begin, min(begin + size, self._size)
-        while at < end:
-            at += os.pwritev(self._opened(), _zeros(end - at), at)
-        if self._mapping is not None and begin < end:
-            # What of it cannot be mapped now is when it is written.
-            address, skipped = _address_of(self._mapping), begin % mmap.PAGESIZE
-            _LIBC.madvise(address + begin - skipped, end - begin + skipped, _MADV_POPULATE_READ)
+        with _Room(self._opened(), self._size) as room:
+
+            def ready(begin: int, size: int) -> None:
+                room.wait(begin, size)
+                self._map(begin, size)
+
+            yield ready
 
     def seal(self) -> None:
         """Let nobody change it any more, ourselves included; only `wipe` does."""
@@ -176,6 +179,12 @@ class MemoryFile:
             end = os.lseek(self._descriptor, begin, os.SEEK_HOLE)
             yield begin, end
 
+    def _map(self, begin: int, size: int) -> None:
+        """Map what is there, all at once; what cannot be is when it is written."""
+        if self._mapping is not None:
+            address, skipped = _address_of(self._mapping), begin % mmap.PAGESIZE
+            _LIBC.madvise(address + begin - skipped, size + skipped, _MADV_POPULATE_READ)
+
     def _opened(self) -> int:
         if self._descriptor < 0:
             raise ValueError("the file is closed")
@@ -184,6 +193,46 @@ class MemoryFile:
     def _memory(self) -> memoryview:
         self._opened()
         return memoryview(bytearray()) if self._mapping is None else memoryview(self._mapping)
+
+
+class _Room:
+    """Fills a file with zeros, step by step, in another thread where there are several."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._steps = [(at, min(_STEP_BYTES, size - at)) for at in range(0, size, _STEP_BYTES)]
+        self._pool: ThreadPoolExecutor | None = None
+        self._made: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        if len(self._steps) > 1:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="memory")
+            try:
+                self._made = [self._pool.submit(self._make, *step) for step in self._steps]
+            except RuntimeError:  # no thread is to be had
+                self._end()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def wait(self, begin: int, size: int) -> None:
+        """Return once there is memory for a piece. Raise OSError where there is none."""
+        if not self._made:
+            self._make(begin, size)
+        for made in self._made[begin // _STEP_BYTES : -(-(begin + size) // _STEP_BYTES)]:
+            made.result()
+
+    def _make(self, begin: int, size: int) -> None:
+        at, end = begin, begin + size
+        while at < end:
+            at += os.pwritev(self._descriptor, _zeros(end - at), at)
+
+    def _end(self) -> None:
+        """Return once the other thread is gone: who goes on has the file alone."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._made = []
 
 
 def _zeros(size: int) -> list[memoryview]:

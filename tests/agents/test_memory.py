@@ -2,7 +2,9 @@
 
 import mmap
 import os
+import random
 import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,47 +172,67 @@ def test_goes_on_unlocked_where_the_limit_forbids_it() -> None:
     file.close()
 
 
-def test_has_memory_for_the_part_that_is_to_come_and_for_no_other() -> None:
-    file = MemoryFile(4 * MIB)
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(0, id="nothing"),
+        pytest.param(5, id="less than a page"),
+        pytest.param(4 * MIB, id="found at once"),
+        pytest.param(12 * MIB + 5, id="found in steps, by another thread"),
+    ],
+)
+@pytest.mark.parametrize("piece", [3 * MIB - 7, 9 * MIB])
+def test_what_is_written_where_memory_was_found_ahead_stays(size: int, piece: int) -> None:
+    file = MemoryFile(size)
+    content = random.Random(size).randbytes(size)
 
-    file.make_room(MIB, 2 * MIB)
+    with file.room_ahead() as ready:
+        for begin in range(0, size, piece):
+            part = content[begin : begin + piece]
+            ready(begin, len(part))
+            assert file.path.stat().st_blocks * 512 >= begin + len(part)
+            file.buffer[begin : begin + len(part)] = part
 
-    assert file.path.stat().st_blocks * 512 == 2 * MIB
-    assert file.read() == bytes(4 * MIB)
+    assert file.read() == content
     file.close()
 
 
-def test_making_room_leaves_what_lies_beside_it() -> None:
-    file = MemoryFile(3 * 20_000)
-    file.buffer[:] = b"\1" * file.size
+def test_leaving_early_leaves_nobody_at_work() -> None:
+    file = MemoryFile(64 * MIB)
 
-    file.make_room(20_000, 20_000)
+    with file.room_ahead() as ready:
+        ready(0, MIB)
 
-    assert file.read() == b"\1" * 20_000 + bytes(20_000) + b"\1" * 20_000
+    assert not [thread.name for thread in threading.enumerate() if "memory" in thread.name]
+    assert file.read() == bytes(64 * MIB)
     file.close()
 
 
-def test_room_is_made_up_to_the_end_and_in_any_number_of_pieces() -> None:
-    file = MemoryFile(20 * MIB + 5)
-
-    file.make_room(0, 64 * MIB)
-    file.make_room(file.size, 1)
-
-    assert file.size == file.path.stat().st_size
-    assert file.path.stat().st_blocks * 512 >= file.size
+def test_who_waits_for_memory_hears_that_there_is_none() -> None:
+    file = MemoryFile(12 * MIB)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * MIB, limits[1]))
+    try:
+        with file.room_ahead() as ready:
+            ready(0, 4 * MIB)
+            with pytest.raises(OSError, match="File too large"):
+                ready(4 * MIB, 4 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     file.close()
 
 
-def test_what_has_room_is_locked_with_the_rest_of_the_file() -> None:
+def test_memory_that_was_found_ahead_is_locked_with_the_rest() -> None:
     file = MemoryFile(64 << 10)
     if not file.lock():
         pytest.skip("this system lets nobody lock memory")
     before = locked_kib(file)
 
-    file.make_room(0, 32 << 10)
+    with file.room_ahead() as ready:
+        ready(0, 64 << 10)
 
     assert before == 0
-    assert locked_kib(file) == 32
+    assert locked_kib(file) == 64
     file.close()
 
 
@@ -220,16 +242,6 @@ def locked_kib(file: MemoryFile) -> int:
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     next(line for line in lines if "/memfd:" in line and inode in line)
     return next(int(line.split()[1]) for line in lines if line.startswith("Locked:"))
-
-
-def test_a_sealed_file_has_no_room() -> None:
-    file = MemoryFile.of(b"clear")
-
-    with pytest.raises(ValueError, match="the file is sealed"):
-        file.make_room(0, 5)
-
-    assert file.read() == b"clear"
-    file.close()
 
 
 def test_says_that_there_is_no_such_memory() -> None:

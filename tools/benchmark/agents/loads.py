@@ -3,7 +3,6 @@
 The agents, their chain, their pool of threads and their keys are the server's own.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,7 +95,7 @@ def check(loads: Loads, clear_sha256: str) -> None:
 
 def allocated_bytes(files: Sequence[MemoryFile]) -> int:
     """Return how much memory these files have got from the system."""
-    return sum(512 * os.stat(file.path).st_blocks for file in files)
+    return sum(512 * file.path.stat().st_blocks for file in files)
 
 
 def _warn(text: str) -> None:

@@ -74,7 +74,7 @@ def take_turns(work: Mapping[str, Callable[[], Turn]], rounds: int) -> Turns:
     taken: dict[str, list[Round]] = {name: [] for name in work}
     for _ in range(rounds):
         there = {name: do() for name, do in work.items()}
-        back = {name: work[name]() for name in reversed(work)}
+        back = {name: work[name]() for name in reversed(list(work))}
         for name, turns in taken.items():
             turns.append((there[name], back[name]))
     return Turns(taken)
