@@ -140,7 +140,13 @@ class DecryptAgent(RepositoryAgent):
         ):
             memory = model.memory_file(encrypted.size)
             self._shared.lock(memory)
-            encrypted.read_into(memory.buffer, between=model.check)
+            with memory.room_ahead() as ready:
+
+                def before(begin: int, size: int) -> None:
+                    model.check()
+                    ready(begin, size)
+
+                encrypted.read_into(memory.buffer, before=before)
             memory.seal()
         return memory, encrypted.key_id
 
