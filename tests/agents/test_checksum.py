@@ -329,6 +329,15 @@ def test_a_list_that_is_not_there_or_none_is_refused(directory: Path) -> None:
     assert "leads out" in str(refusal(directory, {"manifest": "../manifest.json"}, 1))
 
 
+def test_a_list_of_encrypted_files_that_another_agent_has_left_out_is_told() -> None:
+    text = str(refusal(FilesLocation({}), LISTED, 1))
+
+    assert text == (
+        "failed to open text file for read manifest.json: No such file or directory (it may be "
+        "that of the encrypted files: name 'checksum' before 'decrypt' in config.pbtxt)"
+    )
+
+
 def test_only_a_load_is_looked_at(directory: Path) -> None:
     model = AgentModelFake(directory, {"nonsense": ""})
 
