@@ -6,7 +6,7 @@ Each is done to all of a model's files or, as far as that can be, to none.
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,7 +27,13 @@ from interlock_agents.encryption.files import (
 from interlock_agents.encryption.header import Recipient
 from interlock_agents.encryption.key_sources import Keys
 from interlock_agents.encryption.keys import Key
-from interlock_agents.encryption.names import CONFIG, clear_path, encrypted_path, pairs
+from interlock_agents.encryption.names import (
+    CONFIG,
+    clear_path,
+    encrypted_path,
+    is_config,
+    pairs,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +69,16 @@ def encrypt_model(
         if SIGNATURE_FILE in todo and needs_signing(model):
             raise ModelError(f"{SIGNATURE_FILE} is not of {MANIFEST_FILE} as it is; {AGAIN}")
         todo.add(MANIFEST_FILE)
-    config = _config_to_write(model, is_encrypted=CONFIG in todo)
+    configs = _configs_to_write(model, files, todo)
     if out is None:
-        done = _in_place(model, todo, config, recipients, has_manifest=MANIFEST_FILE in files)
+        done = _in_place(model, todo, configs, recipients, has_manifest=MANIFEST_FILE in files)
         return replace(done, is_unsigned=is_signed)
     with _draft_of(model, out) as draft:
         done = _encrypt(model, draft, todo, recipients)
-        for path in files - todo - {CONFIG, MANIFEST_FILE}:
+        for path in files - todo - configs.keys() - {MANIFEST_FILE}:
             shutil.copy(model / path, _made(draft / path))
-        replace_file(draft / CONFIG, config)
+        for path, config in configs.items():
+            replace_file(_made(draft / path), config)
         if MANIFEST_FILE in files:
             _write_manifest(draft)
     return replace(done, is_unsigned=is_signed)
@@ -132,7 +139,7 @@ def _to_encrypt(files: Collection[str], chosen: Sequence[str]) -> set[str]:
         path
         for path in there
         if clear_path(path) is None and path != MANIFEST_FILE
-        if not (path == CONFIG and encrypted_path(CONFIG) in there)
+        if not (is_config(path) and encrypted_path(path) in there)
     }
     if any(map(clear_path, there)):
         # It says who vouches for what lies there encrypted.
@@ -150,8 +157,18 @@ def _to_encrypt(files: Collection[str], chosen: Sequence[str]) -> set[str]:
     return candidates
 
 
-def _config_to_write(model: Path, *, is_encrypted: bool) -> bytes:
-    place = model / CONFIG
+def _configs_to_write(
+    model: Path, files: Iterable[str], todo: Collection[str]
+) -> Mapping[str, bytes]:
+    """Return what each configuration that a server may be told to take is to say, clear."""
+    paths = {CONFIG, *filter(is_config, files)}
+    return {
+        path: _config_to_write(model, path, is_encrypted=path in todo) for path in sorted(paths)
+    }
+
+
+def _config_to_write(model: Path, path: str, *, is_encrypted: bool) -> bytes:
+    place = model / path
     try:
         text = place.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -160,27 +177,28 @@ def _config_to_write(model: Path, *, is_encrypted: bool) -> bytes:
         return stub_of(text, str(place), model=model.resolve().name).encode()
     clear = with_agent(text, str(place))
     if clear is None:
-        raise ModelError(f'{CONFIG} has agents; write {{ name: "{AGENT}" }} among them first')
+        raise ModelError(f'{path} has agents; write {{ name: "{AGENT}" }} among them first')
     return clear.encode()
 
 
 def _in_place(
     model: Path,
     todo: Collection[str],
-    config: bytes,
+    configs: Mapping[str, bytes],
     recipients: Sequence[Key],
     *,
     has_manifest: bool,
 ) -> Done:
     try:
         done = _encrypt(model, model, todo, recipients)
-        replace_file(model / CONFIG, config)
+        for path, config in configs.items():
+            replace_file(model / path, config)
     except BaseException:
         for path in todo:
             with contextlib.suppress(OSError):
                 (model / encrypted_path(path)).unlink()
         raise
-    for path in set(todo) - {CONFIG, MANIFEST_FILE}:
+    for path in set(todo) - configs.keys() - {MANIFEST_FILE}:
         (model / path).unlink()
     if has_manifest:
         _write_manifest(model)

@@ -105,7 +105,11 @@ class Workshop:
             else preliminary_override(preparation.override).fields
         )
         return AgentChain(
-            Subject(first.key.model, tuple(job.key.version for job in jobs)),
+            Subject(
+                first.config.name,
+                tuple(job.key.version for job in jobs),
+                identifier=first.key.model,
+            ),
             links_of(preparation.agents, self.catalog),
             Found(location, fields),
             self.surroundings,

@@ -139,6 +139,39 @@ def test_a_model_without_a_configuration_gets_one(
     assert not (model / "config.pbtxt.enc").exists()
 
 
+NAMED = 'backend: "onnxruntime" model_repository_agents { agents { name: "checksum" } }\n'
+
+
+@pytest.mark.parametrize("is_in_place", [True, False])
+def test_configurations_with_names_keep_their_agents(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path, *, is_in_place: bool
+) -> None:
+    (model / "configs").mkdir()
+    (model / "configs" / "gpu.pbtxt").write_text(NAMED)
+    out = model if is_in_place else tmp_path / "out"
+    words = [] if is_in_place else ["--out", str(out)]
+
+    assert command_line.run("encrypt", str(model), "--recipient", public, *words).code == 0
+
+    assert (out / "configs" / "gpu.pbtxt").read_text() == stub_of(NAMED, "", model="m")
+    assert read(out) == {**CLEAR, "configs/gpu.pbtxt": NAMED}
+    printed = command_line.run("encrypt", str(out), "--recipient", public)
+    assert printed.err == "interlock encrypt: no file is there that is not encrypted\n"
+
+
+def test_configurations_with_names_ask_for_the_agent(
+    command_line: CommandLine, model: Path, public: str
+) -> None:
+    (model / "configs").mkdir()
+    place = model / "configs" / "gpu.pbtxt"
+    place.write_text('backend: "onnxruntime"\n')
+    words = ("--recipient", public, "--file", "*/model.onnx")
+
+    assert command_line.run("encrypt", str(model), *words).code == 0
+    assert 'name: "decrypt"' in place.read_text()
+    assert 'backend: "onnxruntime"' in place.read_text()
+
+
 @pytest.mark.parametrize("is_in_place", [True, False])
 def test_a_manifest_is_written_anew(
     command_line: CommandLine, model: Path, public: str, tmp_path: Path, *, is_in_place: bool

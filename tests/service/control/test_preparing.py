@@ -183,6 +183,17 @@ def test_agents_hear_what_becomes_of_the_versions(world: World) -> None:
     assert world.actions[3:] == [Action.UNLOAD_COMPLETE]
 
 
+def test_agents_are_told_the_name_of_the_directory_and_not_what_tells_repositories_apart(
+    world: World,
+) -> None:
+    of = key(1, model="prod::m")
+
+    world.preparations.prepare([world.job(of, world.model())])
+
+    assert world.handed_over().key == of
+    assert [name for name, _, _ in world.heard] == ["m"]
+
+
 def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
     def refuse(model: AgentModel) -> None:
         raise AgentError(f"{model.name} is not wanted")
