@@ -59,14 +59,20 @@ class Outcome:
         return not self.failures and not self.violations
 
 
-def swap(client: Client, repository: Repository, loads: int) -> list[Shown]:
-    """Replace the file and load it, `loads` times. The first entry is what was there before."""
+def swap(
+    client: Client, repository: Repository, loads: int, *, pause_s: float = 0.0
+) -> list[Shown]:
+    """Replace the file and load it, `loads` times. The first entry is what was there before.
+
+    After each the server is left alone with the clients for `pause_s`.
+    """
     shown = [Shown(0, 0, 0)]
     for constant in range(1, loads + 1):
         repository.replace(MODEL, "1/model.onnx", onnx_small.add_constant(constant))
         asked = time.monotonic_ns()
         client.load(MODEL)
         shown.append(Shown(constant, asked, time.monotonic_ns()))
+        time.sleep(pause_s)
     return shown
 
 

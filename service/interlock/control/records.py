@@ -548,12 +548,20 @@ class Unit:
             model_directory=polled.directory,
             fingerprint=candidate.observed,
             preparation=polled.preparation,
+            is_awaited=self._is_asked(),
         )
         return self._add(Record(job, candidate.fingerprint, polled.origin, body=candidate.body))
 
     def _begin_again(self, content: Content) -> GenerationKey:
-        job = replace(content.job, key=self._next_key(content.version))
+        job = replace(content.job, key=self._next_key(content.version), is_awaited=self._is_asked())
         return self._add(Record(job, content.fingerprint, content.origin, body=content.body))
+
+    def _is_asked(self) -> bool:
+        """Whether clients ask for what serves of the model."""
+        return any(
+            record.phase is Phase.READY and record.built.statistics.was_asked
+            for record in self.records.values()
+        )
 
     def _next_key(self, version: Version) -> GenerationKey:
         number = self._generations.get(version, 0) + 1

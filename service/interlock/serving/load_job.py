@@ -34,7 +34,8 @@ class LoadJob:
 
     `fingerprint` is what its files must have before and after; "" asks for nothing. With a
     `preparation` the agents are asked first, and `config` says no more than which versions
-    there are, until they are done; `published` is where they have put its files.
+    there are, until they are done; `published` is where they have put its files. With
+    `is_awaited` requests come as soon as it is shown: they come for the version before it.
     """
 
     key: GenerationKey
@@ -43,6 +44,7 @@ class LoadJob:
     fingerprint: str = ""
     preparation: Preparation | None = None
     published: Published | None = None
+    is_awaited: bool = False
 
     @property
     def directory(self) -> Path:

@@ -204,13 +204,15 @@ class ModelLoader:
         rules = RequestRules.of(config)
         statistics = VersionStatistics()
         _remark(config, job)
-        built = _Built(job, config, rules, instances.active, statistics)
-        self._warm_up(built, on_phase)
-        self._prove(built, on_phase)
-        # The last part: from here on there are threads, and nothing may fail.
         scheduler = DirectScheduler(
             instances.active, statistics, hold=self._hold, now_ns=self._now_ns
         )
+        undo.callback(scheduler.stop)
+        if job.is_awaited and not self._hold:
+            scheduler.start()
+        built = _Built(job, config, rules, instances.active, statistics)
+        self._warm_up(built, on_phase)
+        self._prove(built, on_phase)
         served = ServedModel(
             key=job.key,
             config=config,

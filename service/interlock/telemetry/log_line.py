@@ -20,7 +20,7 @@ _PLAIN: Final = "\x1b[0m"
 
 
 def _iso(now: datetime) -> str:
-    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z"
+    return f"{now:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _one_line(text: str) -> str:

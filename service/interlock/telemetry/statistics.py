@@ -113,6 +113,11 @@ class VersionStatistics:
         self._last_ns = 0
         self._batches: dict[int, _BatchSums] = {}
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether a client's request has come to an end here."""
+        return self._success_count > 0 or self._fail_count > 0
+
     def record_success(
         self,
         *,

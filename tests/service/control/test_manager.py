@@ -123,6 +123,26 @@ def test_a_new_version_takes_over_without_a_gap() -> None:
     assert world.executor.draining.keys() == {key(1)}
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_takes_over_is_awaited_where_clients_ask_for_what_serves(asked: bool) -> None:
+    world = World()
+    world.serve((1, "a"))
+    if asked:
+        world.table.lease("m", "").statistics.record_failure(1)
+
+    world.wish((2, "b"))
+
+    assert world.executor.loading[key(2)].is_awaited is asked
+
+
+def test_what_nobody_asked_for_yet_is_not_awaited() -> None:
+    world = World()
+
+    world.wish((1, "a"))
+
+    assert not world.executor.loading[key(1)].is_awaited
+
+
 def test_changed_content_is_a_new_generation_beside_the_old_one() -> None:
     world = World()
     world.serve((1, "a"))

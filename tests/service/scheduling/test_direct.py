@@ -172,6 +172,34 @@ class ScarceThreads:
         return spawn(name, target)
 
 
+def test_threads_that_were_started_are_there_for_the_first_request() -> None:
+    threads = ScarceThreads(2)
+    running = DirectScheduler(
+        [ScriptedRunner(), ScriptedRunner()], VersionStatistics(), start=threads
+    )
+
+    running.start()
+
+    assert threads.left == 0
+    first = request()
+    running.enqueue(first)
+    assert isinstance(answer(first), InferResponse)
+    running.stop()
+
+
+def test_starting_without_a_single_thread_says_so_and_the_next_one_may_get_one() -> None:
+    threads = ScarceThreads(0)
+    running = DirectScheduler([ScriptedRunner(name="m_0")], VersionStatistics(), start=threads)
+
+    with pytest.raises(UnavailableError, match="m_0: can't start new thread"):
+        running.start()
+
+    threads.left = 1
+    running.start()
+    assert threads.left == 0
+    running.stop()
+
+
 def test_a_request_for_which_there_is_no_thread_fails_and_the_next_one_may_get_one() -> None:
     threads = ScarceThreads(0)
     running = DirectScheduler([ScriptedRunner(name="m_0")], VersionStatistics(), start=threads)

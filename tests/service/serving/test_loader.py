@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -378,8 +378,9 @@ def test_where_there_is_nothing_to_run_no_phase_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("is_awaited", [True, False])
 def test_a_version_that_does_not_pass_leaves_nothing_behind(
-    tmp_path: Path, extra: str, files: Mapping[str, bytes], text: str
+    tmp_path: Path, extra: str, files: Mapping[str, bytes], text: str, is_awaited: bool
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True)
@@ -391,7 +392,7 @@ def test_a_version_that_does_not_pass_leaves_nothing_behind(
     threads = threading.active_count()
 
     with pytest.raises(InvalidRequestError, match=text):
-        models.load(job_of(tmp_path, config_of(config)))
+        models.load(replace(job_of(tmp_path, config_of(config)), is_awaited=is_awaited))
 
     assert backend.events[-3:] == ["close m_0_1", "close m_0_0", "close model"]
     assert threading.active_count() == threads
@@ -488,6 +489,23 @@ def test_a_hold_keeps_requests_back_until_there_are_enough(tmp_path: Path) -> No
     assert pending == 1
     assert all(outputs_of(answer(one)) for one in requests)
     served.scheduler.stop()
+
+
+@pytest.mark.parametrize(
+    ("is_awaited", "hold", "more"), [(True, 0, 1), (True, 2, 0), (False, 0, 0)]
+)
+def test_a_version_that_is_awaited_has_its_threads_when_it_is_loaded(
+    tmp_path: Path, is_awaited: bool, hold: int, more: int
+) -> None:
+    models = ModelLoader(built_in(), trim=Trim(), hold=hold)
+    job = job_of(tmp_path, config_of(IDENTITY.replace("labels.txt", "")))
+    threads = threading.active_count()
+
+    served = models.load(replace(job, is_awaited=is_awaited))
+
+    assert threading.active_count() == threads + more
+    models.unload(served)
+    assert threading.active_count() == threads
 
 
 def test_several_versions_load_at_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_the_default_format_begins_as_tritons() -> None:
 def test_iso8601() -> None:
     line = text("warning", "late", LogFormat.ISO8601)
 
-    assert line == "2026-11-21T03:05:09.123Z W 7] late"
+    assert line == "2026-11-21T03:05:09.123456Z W 7] late"
 
 
 def test_a_value_with_a_blank_is_quoted() -> None:
@@ -53,7 +53,7 @@ def test_a_json_line_gives_back_what_was_logged(event: str, value: str) -> None:
 
     assert "\n" not in line
     assert json.loads(line) == {
-        "time": "2026-11-21T03:05:09.123Z",
+        "time": "2026-11-21T03:05:09.123456Z",
         "level": "info",
         "event": event,
         "id": value,
@@ -86,4 +86,4 @@ def test_a_terminal_is_not_steered_by_what_clients_send() -> None:
 
     assert "\x1b[2J" not in line
     assert "\x1b]" not in line
-    assert line.startswith("\x1b[2m2026-11-21T03:05:09.123Z")
+    assert line.startswith("\x1b[2m2026-11-21T03:05:09.123456Z")

@@ -74,3 +74,13 @@ def test_the_last_inference_is_the_wall_clock_in_milliseconds() -> None:
     statistics.record_execution(1, 0, 0, 0)
 
     assert statistics.snapshot().last_inference == 1_700_000_000_123
+
+
+def test_a_request_that_ended_was_asked_whether_it_failed_or_not() -> None:
+    failed, executed = VersionStatistics(), VersionStatistics()
+
+    failed.record_failure(1)
+    executed.record_execution(1, 1, 1, 1)
+
+    assert failed.was_asked
+    assert not executed.was_asked

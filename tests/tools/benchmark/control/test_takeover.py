@@ -15,13 +15,13 @@ def line(event: str, model: str, time: str) -> str:
 def test_reads_from_the_log_when_the_adder_was_proven() -> None:
     lines = [
         "not JSON",
-        line("proven", "adder", "1970-01-01T00:00:01.500Z"),
+        line("proven", "adder", "1970-01-01T00:00:01.500000Z"),
         line("proven", "another", "1970-01-01T00:00:02.000Z"),
         line("version moved", "adder", "1970-01-01T00:00:02.500Z"),
-        line("proven", "adder", "1970-01-01T00:00:03.001Z"),
+        line("proven", "adder", "1970-01-01T00:00:03.001250Z"),
     ]
 
-    assert proven_ns(lines) == [1500 * MS, 3001 * MS]
+    assert proven_ns(lines) == [1500 * MS, 3001 * MS + 250_000]
 
 
 def test_counts_to_the_first_answer_of_each_version_whoever_got_it() -> None:
