@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from interlock.control.agent_chain import AgentChain, Link, Pool, Surroundings
-from interlock.control.agent_links import ConfigReader, links_of, unquoted
+from interlock.control.agent_links import ConfigReader, unquoted
 from interlock.control.agent_model import Found, Subject
 from interlock.control.published import Place, Places
 from interlock.domain.config_agents import AgentConfig
@@ -98,13 +98,13 @@ class Rehearsal:
     def at_work(
         self, source: ModelSource, agents: Sequence[AgentConfig], versions: Sequence[int]
     ) -> Iterator[Left]:
-        self._check_known(agents)
+        links = [self._link(number, agent) for number, agent in enumerate(agents)]
         reader = ConfigReader(self.config_name)
         location = DirectoryLocation(source.directory.absolute())
         missed: list[str] = []
         chain = AgentChain(
             Subject(source.name, tuple(versions)),
-            [self._forgiving(link, missed) for link in links_of(agents, self.catalog)],
+            [self._forgiving(link, missed) for link in links],
             Found(location, reader.fields_at(location)),
             Surroundings(self.pool, self.scratch, reader.fields_at),
         )
@@ -148,14 +148,14 @@ class Rehearsal:
             guard=partial(unquoted, location, path),
         ), place
 
-    def _check_known(self, agents: Sequence[AgentConfig]) -> None:
-        for number, agent in enumerate(agents):
-            try:
-                self.catalog.find(agent.name)
-            except AgentError as error:
-                hint = "" if self.searched else "Agents of your own: see --repoagent-directory."
-                place = (_FIELD, "agents", number, "name")
-                raise ConfigError(str(error), hint=hint, field=place) from error
+    def _link(self, number: int, agent: AgentConfig) -> Link:
+        try:
+            known = self.catalog.find(agent.name)
+        except AgentError as error:
+            hint = "" if self.searched else "Agents of your own: see --repoagent-directory."
+            place = (_FIELD, "agents", number, "name")
+            raise ConfigError(str(error), hint=hint, field=place) from error
+        return Link(agent.name, known.make, agent.parameters)
 
     def _forgiving(self, link: Link, missed: list[str]) -> Link:
         if link.name not in self.lacking:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Note
-from interlock.control.agent_model import Found, Subject
+from interlock.control.agent_model import Found
 from interlock.control.agent_pool import AgentPool, Ending
 from interlock.domain.errors import (
     InternalError,
@@ -241,8 +241,3 @@ def test_what_agents_note_is_kept_in_their_order() -> None:
         for agent, (name, value) in product("ac", [("signer", "CN=press"), ("key", "k1")])
     )
     stage.chain.close()
-
-
-def test_a_subject_is_told_from_others_of_its_name() -> None:
-    assert str(Subject("m", (1,))) == "m"
-    assert str(Subject("m", (1,), identifier="prod::m")) == "prod::m"

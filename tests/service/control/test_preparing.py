@@ -7,6 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
@@ -186,12 +187,21 @@ def test_agents_hear_what_becomes_of_the_versions(world: World) -> None:
 def test_agents_are_told_the_name_of_the_directory_and_not_what_tells_repositories_apart(
     world: World,
 ) -> None:
+    def fail(model: AgentModel) -> None:
+        raise ZeroDivisionError(model.name)
+
     of = key(1, model="prod::m")
+    world.act = fail
 
-    world.preparations.prepare([world.job(of, world.model())])
+    with capture_logs() as lines:
+        world.preparations.prepare([world.job(of, world.model())])
+        failure = world.failure()
 
-    assert world.handed_over().key == of
-    assert [name for name, _, _ in world.heard] == ["m"]
+    assert failure.key == of
+    assert str(failure.error) == "agent 'actor' failed: ZeroDivisionError: m"
+    assert [line["model"] for line in lines if "failed" in line["event"]] == ["prod::m"]
+    world.moves(of, Phase.FAILED)
+    assert world.is_over()
 
 
 def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
