@@ -102,6 +102,9 @@ class HandAgents:
         self.drop_waiting = self._preparations.drop_waiting
         self.wait_over = self._preparations.wait_over
 
+    def see(self, job: LoadJob) -> bool:
+        return job.preparation is not None
+
     def moved(self, move: Transition) -> None:
         self._preparations.moved(move)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from interlock.backends.base import OpenedModel, VersionFiles
 from interlock.cli.rehearsal import Agents, Gap, Left
-from interlock.control.polling import preliminary_of
 from interlock.domain.config import ModelConfig, Scheduling, VersionPolicyKind
-from interlock.domain.config_agents import Preliminary
+from interlock.domain.config_agents import Preliminary, names_agents, preliminary
 from interlock.domain.config_complete import DEFAULT_MAX_BATCH_SIZE, check, complete
 from interlock.domain.config_rules import configure
 from interlock.domain.config_text import ConfigError
@@ -92,7 +91,7 @@ class Examination:
             yield Finding(source.name, Severity.WARNING, f"{remark}.", path=str(source.directory))
         look = self._look(Left(source), source)
         try:
-            own = preliminary_of(source)
+            own = _preliminary_of(source)
             if own.agents:
                 yield from self._after_agents(own, look)
             else:
@@ -279,6 +278,13 @@ class _Look:
         if version is not None:
             return str(self._source.directory / str(version))
         return str(self._source.config_path or self._source.directory)
+
+
+def _preliminary_of(source: ModelSource) -> Preliminary:
+    """Return which agents a configuration names, whatever else is wrong with it."""
+    if not names_agents(source.config_text):
+        return Preliminary()
+    return preliminary(source.config_text, str(source.config_path))
 
 
 def _unexamined(source: ModelSource, gap: Gap) -> Finding:
