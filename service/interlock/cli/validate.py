@@ -23,6 +23,7 @@ from interlock.domain.errors import InternalError, ServiceError
 from interlock.repository import layout
 from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import RepositorySnapshot, read_repository
+from interlock.settings import AgentSettings, SettingsError
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog
 from interlock_agents.core_dumps import CoreDumps
@@ -67,7 +68,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME",
         help="look at this model only; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="print a list of findings as JSON")
+    parser.add_argument("-o", "--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as -o json"
+    )
     parser.add_argument(
         "--disable-auto-complete-config",
         action="store_true",
@@ -113,8 +117,9 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"interlock validate: {complaint}\n")
             return UNUSABLE
         try:
-            keys = ring_of(args.key_directory, args.key_source)
-        except EncryptionError as error:
+            settings = _settings(args)
+            keys = ring_of(settings.key_directory, settings.key_sources)
+        except (EncryptionError, SettingsError) as error:
             sys.stderr.write(f"interlock validate: {error}\n")
             return UNUSABLE
         with closing(Scratch()) as scratch:
@@ -122,35 +127,42 @@ def run(args: argparse.Namespace) -> int:
                 args.repository,
                 snapshot,
                 BackendOpener(built_in()),
-                _agents(args, keys, scratch),
+                _agents(settings, keys, scratch, config_name=args.model_config_name),
                 models=args.model,
                 auto_complete=not args.disable_auto_complete_config,
             )
-    write = _write_json if args.json else _write_text
+    write = _write_json if args.format == "json" else _write_text
     write(findings, sys.stdout)
     failed = any(finding.severity is Severity.ERROR for finding in findings)
     return PROBLEMS if failed else FINE
 
 
-def _agents(args: argparse.Namespace, keys: KeyRing, scratch: Scratch) -> Rehearsal:
-    """Return the agents of a server with the same flags."""
-    lacking = set()
-    if args.key_directory is None and not args.key_source:
-        lacking.add(DECRYPT)
-    trusted = args.signer_directory
-    if trusted is None:
-        lacking.add(SIGNATURE)
-    decryption = Decryption(keys, CoreDumps(), _warn, LockedMemory())
-    offers = built_in_offers(
-        decryption, NoSigners() if trusted is None else SignerDirectory(trusted)
+def _settings(args: argparse.Namespace) -> AgentSettings:
+    return AgentSettings(
+        directory=args.repoagent_directory,
+        timeout_s=args.agent_timeout_secs,
+        key_directory=args.key_directory,
+        key_sources=tuple(args.key_source),
+        signer_directory=args.signer_directory,
     )
+
+
+def _agents(
+    settings: AgentSettings, keys: KeyRing, scratch: Scratch, *, config_name: str
+) -> Rehearsal:
+    """Return the agents of a server with these settings."""
+    trusted = settings.signer_directory
+    signers = NoSigners() if trusted is None else SignerDirectory(trusted)
+    has_keys = settings.key_directory is not None or settings.key_sources
+    lacking = {DECRYPT: not has_keys, SIGNATURE: trusted is None}
+    decryption = Decryption(keys, CoreDumps(), _warn, LockedMemory())
     return Rehearsal(
-        AgentCatalog(offers, directory=args.repoagent_directory),
-        AgentPool(timeout_s=args.agent_timeout_secs),
+        AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory),
+        AgentPool(timeout_s=settings.timeout_s),
         scratch,
-        lacking=frozenset(lacking),
-        config_name=args.model_config_name,
-        searched=args.repoagent_directory is not None,
+        lacking=frozenset(name for name, lacks in lacking.items() if lacks),
+        config_name=config_name,
+        searched=settings.directory is not None,
     )
 
 

@@ -159,7 +159,7 @@ def findings(
     command_line: CommandLine, repository: Repository, *flags: str
 ) -> list[dict[str, object]]:
     """Return what `interlock validate` says but for what has no meaning here."""
-    printed = command_line.run("validate", str(repository.root), "--json", *flags)
+    printed = command_line.run("validate", str(repository.root), "-o=json", *flags)
     shown = ("severity", "message", "hint", "unexamined")
     found = [{key: one[key] for key in shown if one.get(key)} for one in printed.json]
     assert printed.code == int(any(one["severity"] == "error" for one in found))
@@ -289,13 +289,20 @@ def test_an_encrypted_configuration_is_examined_and_not_quoted(
     assert "very-secret" not in printed.out + printed.err
 
 
-def test_a_source_of_keys_that_is_none_is_wrong_usage(
-    command_line: CommandLine, repository: Repository
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--key-source=file:x", "'file:x' is no source of keys"),
+        ("--agent-timeout-secs=-1", "agent_timeout_secs must be at least 0, got -1.0"),
+    ],
+)
+def test_flags_that_a_server_would_refuse_are_wrong_usage(
+    command_line: CommandLine, repository: Repository, flag: str, said: str
 ) -> None:
-    printed = command_line.run("validate", str(repository.root), "--key-source=file:x")
+    printed = command_line.run("validate", str(repository.root), flag)
 
     assert printed.code == 2
-    assert printed.err.startswith("interlock validate: 'file:x' is no source of keys")
+    assert printed.err.startswith(f"interlock validate: {said}")
 
 
 @pytest.fixture
@@ -333,22 +340,41 @@ def test_without_signers_a_model_is_examined_but_for_who_has_signed_it(
     assert second["severity"] == "error"
 
 
+def write_agent(directory: Path, name: str, act: str) -> Path:
+    (directory / name).mkdir(parents=True)
+    (directory / name / "agent.py").write_text(
+        "import threading\n"
+        "from interlock_agents.api import AgentError, RepositoryAgent\n"
+        "class Agent(RepositoryAgent):\n"
+        f"    def act(self, action, model): {act}\n"
+    )
+    return directory
+
+
+def test_an_agent_that_hangs_need_not_be_waited_for(
+    command_line: CommandLine, repository: Repository, tmp_path: Path
+) -> None:
+    agents = write_agent(tmp_path / "agents", "slow", "threading.Event().wait()")
+    repository.onnx("m", onnx_small.add_constant(1), extra=naming("slow"))
+    flags = (f"--repoagent-directory={agents}", "--agent-timeout-secs=0.05")
+
+    (finding,) = findings(command_line, repository, *flags)
+
+    assert finding["message"] == (
+        "agent 'slow' did not come to an end within --agent-timeout-secs=0.05"
+    )
+
+
 def test_agents_of_the_operators_own_are_asked(
     command_line: CommandLine, repository: Repository, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "agents" / "picky"
-    folder.mkdir(parents=True)
-    (folder / "agent.py").write_text(
-        "from interlock_agents.api import AgentError, RepositoryAgent\n"
-        "class Agent(RepositoryAgent):\n"
-        "    def act(self, action, model):\n"
-        "        raise AgentError(f'{model.name} will not do')\n"
+    agents = write_agent(
+        tmp_path / "agents", "picky", "raise AgentError(f'{model.name} will not do')"
     )
     repository.onnx("m", onnx_small.add_constant(1), extra=naming("picky"))
     (finding,) = findings(command_line, repository)
     assert "--repoagent-directory" in str(finding["hint"])
 
-    flag = f"--repoagent-directory={folder.parent}"
-    assert findings(command_line, repository, flag) == [
+    assert findings(command_line, repository, f"--repoagent-directory={agents}") == [
         {"severity": "error", "message": "m will not do"}
     ]
