@@ -141,21 +141,29 @@ def test_the_commands_that_encrypt_and_rotate_run_as_shown(tmp_path: Path) -> No
 def test_the_commands_that_sign_and_verify_run_as_shown(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     (tmp_path / "digits" / "1" / "model.onnx").write_text("weights")
-    (commands,) = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
-    program = str(Path(sys.executable).with_name("interlock"))
+    signing, together = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
 
-    shown = [
+    shown = run_all(signing, tmp_path)
+    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
+
+    (tmp_path / "digits" / "model.sig").unlink()
+    run_all("interlock keys new release-1 --key-directory keys", tmp_path)
+    assert "digits/model.sig: 3 files signed as 'digits'" in run_all(together, tmp_path)[2]
+
+
+def run_all(commands: str, directory: Path) -> list[str]:
+    """Return what each of these commands prints; all must go well."""
+    program = str(Path(sys.executable).with_name("interlock"))
+    return [
         subprocess.run(
             [program if word == "interlock" else word for word in command.split()],
-            cwd=tmp_path,
+            cwd=directory,
             capture_output=True,
             text=True,
             check=True,
         ).stdout
         for command in commands.splitlines()
     ]
-
-    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
 
 
 def test_the_commands_that_make_a_digest_make_that_of_the_server(tmp_path: Path) -> None:

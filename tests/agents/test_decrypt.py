@@ -343,6 +343,7 @@ def test_clear_files_can_be_refused(model: Path) -> None:
     (model / "labels.txt").unlink()
     write(model / "manifest.json", b"{}")
     write(model / "model.sig", b"{}")
+    write(model / "configs" / "gpu.pbtxt", b"")
     with AgentModelFake(model, {"clear_files": "refuse"}, versions=[1]) as held:
         assert "1/model.onnx" in held.load(agent()).files()
 

@@ -141,6 +141,9 @@ class _Hanging:
 
 _current = threading.local()
 
+hold = _Hanging.hold
+"""For agents to call: there they hang where `PoolFake` lets them."""
+
 
 class ScratchFake:
     """Makes directories that are only names."""

@@ -243,7 +243,7 @@ class AgentChain:
             return InvalidRequestError(text_of(refusal))
         log.error(
             "an agent failed unexpectedly",
-            model=self._subject.name,
+            model=str(self._subject),
             agent=seat.name,
             exc_info=refusal,
         )
@@ -295,7 +295,7 @@ class AgentChain:
     def _warn(self, seat: Seat, action: Action, what: str) -> None:
         log.warning(
             "an agent was not waited for",
-            model=self._subject.name,
+            model=str(self._subject),
             agent=seat.name,
             action=name_of(action),
             what=what,

@@ -38,10 +38,17 @@ class ScratchRoot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model that a chain of agents looks at: its name, the versions to be loaded."""
+    """The model that a chain of agents looks at: its name, the versions to be loaded.
+
+    `identifier` is what it is called among all models, where that is not its name alone.
+    """
 
     name: str
     versions: Sequence[int] = ()
+    identifier: str = ""
+
+    def __str__(self) -> str:
+        return self.identifier or self.name
 
 
 @dataclass(frozen=True, slots=True)

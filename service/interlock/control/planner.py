@@ -140,9 +140,12 @@ def _leaving(
 
 
 def _has_others(aspired: Aspired, actual: Actual) -> bool:
-    """Return whether something holds memory that nobody asks for."""
+    """Return whether something holds memory that nobody asks for.
+
+    What has not begun is given up at once, and nothing will be heard of it any more.
+    """
     return any(
-        phase not in OVER | {Phase.NEW} for key, phase in actual.items() if key not in aspired
+        phase not in OVER | _NOT_BEGUN for key, phase in actual.items() if key not in aspired
     )
 
 

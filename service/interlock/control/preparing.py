@@ -88,6 +88,14 @@ class NoAgents:
         pass
 
 
+class Submits(Protocol):
+    """Does tasks in other threads; any thread may call."""
+
+    def submit(self, task: Task, *, dropped: Task) -> None:
+        """Do `task` soon, or `dropped` if it is given up before. Neither raises."""
+        ...
+
+
 class Loads(Protocol):
     """Who loads what agents have let pass."""
 
@@ -134,7 +142,11 @@ class Workshop:
             else preliminary_override(preparation.override).fields
         )
         return AgentChain(
-            Subject(first.key.model, tuple(job.key.version for job in jobs)),
+            Subject(
+                first.config.name,
+                tuple(job.key.version for job in jobs),
+                identifier=first.key.model,
+            ),
             links_of(agents, self.catalog),
             Found(location, fields),
             self.surroundings,
@@ -256,7 +268,10 @@ def _after(stage: _Stage, phase: Phase) -> _Stage:
 
 
 class Preparations:
-    """The agents of all that is loaded or serves. Any thread may call."""
+    """The agents of all that is loaded or serves. Any thread may call.
+
+    `workers` makes what does tasks in so many threads that are called so.
+    """
 
     def __init__(
         self,
@@ -265,13 +280,14 @@ class Preparations:
         loads: Loads,
         report: Callable[[Report], None],
         clock: Clock = monotonic,
+        workers: Callable[[str, int], Submits] = Workers,
     ) -> None:
         self._workshop = workshop
         self._loads = loads
         self._report = report
         self._clock = clock
-        self._workers = Workers("prepare", _THREADS)
-        self._tellers = Workers("agents-told", _THREADS)
+        self._workers = workers("prepare", _THREADS)
+        self._tellers = workers("agents-told", _THREADS)
         # Guards the two below and each load. Never held while an agent is waited for.
         self._changed = threading.Condition()
         self._open: set[_Load] = set()

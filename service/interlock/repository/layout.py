@@ -27,6 +27,8 @@ _LEFT_BEHIND: Final = re.compile(
 )
 MANIFEST_FILE: Final = "manifest.json"
 """In a model's directory: what files the model is made of, says whoever published it."""
+SIGNATURE_FILE: Final = "model.sig"
+"""In a model's directory: who has signed all others, the manifest among them. It comes last."""
 
 
 def check_model_name(name: str) -> None:

@@ -152,6 +152,12 @@ def test_what_has_only_been_built_and_nobody_asks_for_takes_no_place() -> None:
     assert actions == (Discard(key(2, 1), "no longer asked for"),)
 
 
+def test_what_agents_still_look_at_makes_room_at_once() -> None:
+    actions = plan({V2}, {V1: Phase.PREPARING, V2: Phase.NEW}, room_first=True)
+
+    assert actions == (Drop(V1, "no longer asked for"), Load(V2, "asked for"))
+
+
 keys = st.builds(key, st.integers(1, 3), st.integers(1, 3))
 situations = st.tuples(st.dictionaries(keys, st.sampled_from(Phase)), st.sets(keys)).map(
     lambda drawn: (drawn[0] | dict.fromkeys(drawn[1] - drawn[0].keys(), Phase.NEW), drawn[1])
@@ -170,15 +176,16 @@ def carried_out(
     return after
 
 
+@pytest.mark.parametrize("room_first", [False, True])
 @given(situations)
 def test_every_plan_is_legal_and_empty_on_its_own_result(
-    situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]],
+    room_first: bool, situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]]
 ) -> None:
     actual, aspired = situation
 
-    after = carried_out(actual, plan(aspired, actual))
+    after = carried_out(actual, plan(aspired, actual, room_first=room_first))
 
-    assert plan(aspired, after) == ()
+    assert plan(aspired, after, room_first=room_first) == ()
 
 
 @given(situations, st.sets(keys))

@@ -208,6 +208,26 @@ def test_agents_hear_what_becomes_of_the_versions(world: World) -> None:
     assert world.actions[3:] == [Action.UNLOAD_COMPLETE]
 
 
+def test_agents_are_told_the_name_of_the_directory_and_not_what_tells_repositories_apart(
+    world: World,
+) -> None:
+    def fail(model: AgentModel) -> None:
+        raise ZeroDivisionError(model.name)
+
+    of = key(1, model="prod::m")
+    world.act = fail
+
+    with capture_logs() as lines:
+        world.preparations.prepare([world.job(of, world.model())])
+        failure = world.failure()
+
+    assert failure.key == of
+    assert str(failure.error) == "agent 'actor' failed: ZeroDivisionError: m"
+    assert [line["model"] for line in lines if "failed" in line["event"]] == ["prod::m"]
+    world.moves(of, Phase.FAILED)
+    assert world.is_over()
+
+
 def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
     def refuse(model: AgentModel) -> None:
         raise AgentError(f"{model.name} is not wanted")
