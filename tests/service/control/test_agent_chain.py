@@ -110,7 +110,7 @@ def test_what_agents_say_is_kept_as_far_as_they_came() -> None:
 
 def test_one_that_only_looks_on_may_refuse_and_leaves_nothing_behind() -> None:
     def publish_and_refuse(_: Action, model: AgentModel) -> None:
-        model.publish(DirectoryLocation(model.scratch()))
+        model.publish(in_memory(model, config=b""))
         raise AgentError("no")
 
     stage = Stage(on(L, publish_and_refuse), nothing, is_binding=False)
