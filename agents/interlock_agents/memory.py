@@ -19,7 +19,7 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F
 _READ_ONLY: Final = 0o400
 _MLOCK_ONFAULT: Final = 1
 _MADV_POPULATE_READ: Final = 22  # Linux 5.14
-_STEP_BYTES: Final = 4 << 20
+_STEP_BYTES: Final = 2 << 20
 """How much memory is asked for at a time."""
 _FEW_ZEROS: Final = bytes(16 << 10)
 """So few that they stay in a processor's nearest cache."""
