@@ -19,7 +19,7 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F
 _READ_ONLY: Final = 0o400
 _MLOCK_ONFAULT: Final = 1
 _MADV_POPULATE_READ: Final = 22  # Linux 5.14
-_STEP_BYTES: Final = 4 << 20
+_STEP_BYTES: Final = 2 << 20
 """How much memory is asked for at a time."""
 _FEW_ZEROS: Final = bytes(16 << 10)
 """So few that they stay in a processor's nearest cache."""
@@ -196,7 +196,7 @@ class MemoryFile:
 
 
 class _Room:
-    """Fills a file with zeros, step by step, in another thread where there are several."""
+    """Fills a file with zeros, step by step; another thread runs ahead where there are several."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
@@ -220,8 +220,19 @@ class _Room:
         """Return once there is memory for a piece. Raise OSError where there is none."""
         if not self._made:
             self._make(begin, size)
-        for made in self._made[begin // _STEP_BYTES : -(-(begin + size) // _STEP_BYTES)]:
-            made.result()
+            return
+        for step in range(begin // _STEP_BYTES, -(-(begin + size) // _STEP_BYTES)):
+            self._have_made(step)
+
+    def _have_made(self, step: int) -> None:
+        made = self._made[step]
+        if made.cancel():
+            # The other thread, which may wait for a processor, has not come to it. From here
+            # on it counts as made: it is about to be written, and must not be a second time.
+            self._make(*self._steps[step])
+            self._made[step] = made = Future()
+            made.set_result(None)
+        made.result()
 
     def _make(self, begin: int, size: int) -> None:
         at, end = begin, begin + size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MAX_TIMES: Final = 5
+MAX_TIMES: Final = 16
 """How many more rounds there are where each is short."""
 
 

@@ -61,7 +61,7 @@ def test_noise_is_how_much_the_same_work_differs_within_a_round() -> None:
     [
         pytest.param(1000, 3, id="the largest"),
         pytest.param(400, 6, id="twice for less than half"),
-        pytest.param(1, 15, id="five times at most"),
+        pytest.param(1, 48, id="sixteen times at most"),
     ],
 )
 def test_short_rounds_are_made_more_often(size: int, expected: int) -> None:
