@@ -214,8 +214,9 @@ def test_all_that_is_copied_passes_the_ignore_file() -> None:
     assert copied == allowed
 
 
-def test_the_compose_file_keeps_to_the_specification() -> None:
-    assert compose_complaints(ROOT / "docker-compose.yml") == ""
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "examples" / "secure"])
+def test_the_compose_files_keep_to_the_specification(folder: Path) -> None:
+    assert compose_complaints(folder / "docker-compose.yml") == ""
 
 
 def test_a_misspelt_compose_file_is_noticed(tmp_path: Path) -> None:

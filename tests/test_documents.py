@@ -1,18 +1,25 @@
 """What the documents show runs, and what they name exists."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from interlock.cli.flag_table import FLAGS
 from interlock.cli.main import _VERBS
+from interlock.domain.cause import Deed
+from interlock.repository.digest import digest_files, version_digest
+from interlock.repository.fingerprint import files_of
+from interlock.repository.listing import list_model
 from interlock.serving.golden.file import read_golden
 from interlock.serving.golden.request import Declared
+from interlock.telemetry.audit import AgentVerdict, AuditEvent
 from tests.support.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -20,6 +27,7 @@ GOLDEN = (ROOT / "docs" / "golden.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 AGENTS = (ROOT / "docs" / "agents.md").read_text()
 ENCRYPTION = (ROOT / "docs" / "encryption.md").read_text()
+AUDIT = (ROOT / "docs" / "audit.md").read_text()
 CONTROL = (ROOT / "docs" / "model-control.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 MADE = ("service/interlock/pb/", ".venv", "tests/service/x/test_y.py", "service/interlock/x/y.py")
@@ -133,13 +141,23 @@ def test_the_commands_that_encrypt_and_rotate_run_as_shown(tmp_path: Path) -> No
 def test_the_commands_that_sign_and_verify_run_as_shown(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     (tmp_path / "digits" / "1" / "model.onnx").write_text("weights")
-    (commands,) = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
-    program = str(Path(sys.executable).with_name("interlock"))
+    signing, together = (block for block in blocks(AGENTS, "sh") if "interlock sign" in block)
 
-    shown = [
+    shown = run_all(signing, tmp_path)
+    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
+
+    (tmp_path / "digits" / "model.sig").unlink()
+    run_all("interlock keys new release-1 --key-directory keys", tmp_path)
+    assert "digits/model.sig: 3 files signed as 'digits'" in run_all(together, tmp_path)[2]
+
+
+def run_all(commands: str, directory: Path) -> list[str]:
+    """Return what each of these commands prints; all must go well."""
+    program = str(Path(sys.executable).with_name("interlock"))
+    return [
         subprocess.run(
             [program if word == "interlock" else word for word in command.split()],
-            cwd=tmp_path,
+            cwd=directory,
             capture_output=True,
             text=True,
             check=True,
@@ -147,7 +165,27 @@ def test_the_commands_that_sign_and_verify_run_as_shown(tmp_path: Path) -> None:
         for command in commands.splitlines()
     ]
 
-    assert re.fullmatch(r"digits: 1 files as signed by release \(key \w+\) as 'digits'\n", shown[3])
+
+def test_the_commands_that_make_a_digest_make_that_of_the_server(tmp_path: Path) -> None:
+    for path in ("config.pbtxt", "manifest.json", "a b.txt", "golden/x", "1/é/w", "1/model", "2/m"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"content of {path}")
+    (commands,) = blocks(AUDIT, "sh")
+
+    done = subprocess.run(
+        ["bash", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    files = files_of(1, list_model(tmp_path).entries)
+    assert done.stdout.split()[0] == version_digest(digest_files(tmp_path, files))
+
+
+def test_the_words_of_the_audit_log_are_documented() -> None:
+    for deed in set(Deed) - {Deed.STOP}:
+        assert f"`{deed.value}`" in AUDIT
+    (example,) = blocks(AUDIT, "json")
+    event = AuditEvent("load", "ok", agents=[AgentVerdict("checksum", passed=True)])
+    assert json.loads(example).keys() == asdict(event).keys() | {"time", "process", "seq"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -109,7 +109,7 @@ class AgentModel(Protocol):
 
     @property
     def name(self) -> str:
-        """The model's name."""
+        """The model's name, as its directory has it."""
         ...
 
     @property

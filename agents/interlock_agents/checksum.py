@@ -15,6 +15,8 @@ from interlock_agents.api import (
     AgentModel,
     DiskFile,
     Fault,
+    FilesLocation,
+    Location,
     ModelFile,
     Parameter,
     PathError,
@@ -29,6 +31,9 @@ SIGNATURE_FILE: Final = "model.sig"
 """Says of all other files that they are genuine, so that no list can say what it is."""
 
 _SHA256: Final = "SHA256"
+_TOO_LATE: Final = (
+    " (it may be that of the encrypted files: name 'checksum' before 'decrypt' in config.pbtxt)"
+)
 
 
 class ChecksumAgent(RepositoryAgent):
@@ -113,11 +118,21 @@ def _compare_all(digester: Digester, model: AgentModel, name: str) -> None:
 
 
 def _read_list(model: AgentModel, name: str) -> FileList:
-    with _reading(name), model.location.file(name).open() as stream:
-        content = stream.read(MAX_BYTES + 1)
+    try:
+        with _reading(name), model.location.file(name).open() as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except AgentError as error:
+        if isinstance(error.__cause__, FileNotFoundError) and _was_published(model.location):
+            raise AgentError(f"{error}{_TOO_LATE}") from error
+        raise
     if len(content) > MAX_BYTES:
         raise AgentError(f"{name} is longer than {MAX_BYTES >> 20} MiB")
     return parse(content, name=name)
+
+
+def _was_published(location: Location) -> bool:
+    """Whether another agent has put the files there."""
+    return isinstance(location, FilesLocation)
 
 
 def _of(versions: Sequence[int], paths: Iterable[str]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from interlock_agents.encryption.content import EncryptedFile
 from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableError
 from interlock_agents.encryption.header import MAGIC, is_encrypted
 from interlock_agents.encryption.key_sources import Keys, RememberedKeys
-from interlock_agents.encryption.names import MANIFEST, STANDS_FOR_ITSELF, SUFFIX, pairs
+from interlock_agents.encryption.names import MANIFEST, SUFFIX, pairs, stands_for_itself
 from interlock_agents.locked_memory import LockedMemory
 
 _CLEAR_FILES: Final = "clear_files"
@@ -140,7 +140,13 @@ class DecryptAgent(RepositoryAgent):
         ):
             memory = model.memory_file(encrypted.size)
             self._shared.lock(memory)
-            encrypted.read_into(memory.buffer, between=model.check)
+            with memory.room_ahead() as ready:
+
+                def before(begin: int, size: int) -> None:
+                    model.check()
+                    ready(begin, size)
+
+                encrypted.read_into(memory.buffer, before=before)
             memory.seal()
         return memory, encrypted.key_id
 
@@ -171,7 +177,7 @@ def _is_of_a_version(path: str) -> bool:
 
 
 def _check_clear(path: str, file: ModelFile, *, refuses_clear: bool) -> None:
-    if refuses_clear and path not in STANDS_FOR_ITSELF:
+    if refuses_clear and not stands_for_itself(path):
         raise AgentError(f"'{path}' is not encrypted, and {_CLEAR_FILES} is '{_REFUSE}'")
     with file.open() as stream:
         beginning = stream.read(len(MAGIC))

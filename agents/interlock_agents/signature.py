@@ -62,7 +62,8 @@ class SignatureAgent(RepositoryAgent):
             raise AgentError(f"{SIGNATURE_FILE}: {error}", Fault.UNSUPPORTED) from None
         except SignatureError as error:
             raise AgentError(f"{SIGNATURE_FILE}: {error}") from error
-        model.note("signer", str(verdict.signer))
+        model.note("signer", verdict.signer.name)
+        model.note("signed with", verdict.signer.means)
         model.note("signed files", str(verdict.files))
 
 

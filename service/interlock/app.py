@@ -19,10 +19,12 @@ import structlog
 # Before anything imports grpc: the server never forks, and the handlers cost every call.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+from interlock.control.agent_policy_text import PolicyError
 from interlock.control_plane import ControlPlane
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.frontend.access_log import AccessLog
+from interlock.frontend.auditing import CallAudit
 from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
@@ -35,6 +37,7 @@ from interlock.frontend.server import BindError, GrpcServer
 from interlock.frontend.servicer import Servicer
 from interlock.frontend.tls import CertificateError
 from interlock.repository.cloud.store import MissingPackageError
+from interlock.repository.layout import root_around
 from interlock.runtime import allocator
 from interlock.runtime.clock import monotonic
 from interlock.runtime.garbage import spare_what_stays
@@ -46,6 +49,8 @@ from interlock.settings import (
     Settings,
 )
 from interlock.telemetry import host_checks
+from interlock.telemetry.audit import AuditEvent, AuditLog
+from interlock.telemetry.audit_queue import AuditQueue
 from interlock.telemetry.logs import LogState, configure
 
 log = structlog.get_logger()
@@ -141,10 +146,14 @@ class Server:
         self._settings = settings
         self._on_death = on_death
         self._table = ServingTable(namespacing=settings.repository.namespacing)
+        self._audit = audit_of(settings)
+        record = None if self._audit is None else self._audit.record
         try:
-            self._control = ControlPlane(settings, self._table)
+            self._control = ControlPlane(settings, self._table, record)
         except MissingPackageError as error:
             raise StartError(str(error)) from error
+        except PolicyError as error:
+            raise StartError(f"--agent-policy cannot be used: {error}") from error
         except OSError as error:
             raise _scratch_error(error) from error
         self._manager = self._control.manager
@@ -176,6 +185,7 @@ class Server:
                 logs=logs,
                 gate=gate,
                 version=settings.version,
+                digest_of=self._control.inspection.digest_of,
             ),
             control=ControlServicer(
                 inspection=self._control.inspection,
@@ -185,7 +195,11 @@ class Server:
                 clock=monotonic,
                 zero=datetime.now(UTC) - timedelta(seconds=monotonic()),
             ),
-            guard=Guard(gate, before_reply=delay_of(settings)),
+            guard=Guard(
+                gate,
+                before_reply=delay_of(settings),
+                audit=None if self._audit is None else CallAudit(self._audit),
+            ),
             health=health,
             watch=HealthWatch(
                 status_of=health.status_of, subscribe=self._life.subscribe, clock=monotonic
@@ -209,6 +223,9 @@ class Server:
         except BindError as error:
             raise StartError(f"failed to start GRPC service: Unavailable - {error}") from error
         self._address = replace(self._settings.grpc, port=port).target
+        if self._audit is not None:
+            self._audit.start()
+            self._audit.record(AuditEvent("server-start", "ok"))
         self._grpc.start(on_death=self._on_death)
         self._hot_path.start()
         headline = f"Listening on {self._address}"
@@ -276,6 +293,7 @@ class Server:
         self._control.wait_for_agents(deadline)
         self._control.close()
         self._grpc.close()
+        self._end_audit("ok")
         log.info("stopped")
         return True
 
@@ -301,11 +319,35 @@ class Server:
         in_time = stopped.wait(max(_NOTICE_S, deadline - monotonic()))
         return self._hot_path.close(max(_NOTICE_S, deadline - monotonic())) and in_time
 
+    def _end_audit(self, outcome: str) -> None:
+        """Write what is left to be told, if the disk takes it."""
+        if self._audit is not None:
+            self._audit.record(AuditEvent("server-stop", outcome))
+            self._audit.close(_NOTICE_S)
+
     def _give_up(self) -> bool:
         log.error("Exit timeout expired. Exiting immediately.", left=self._hot_path.in_flight.count)
+        self._end_audit("failed")
         sys.stderr.flush()
         # Threads that hang in a model would keep the interpreter from ending.
         os._exit(_FAILED)
+
+
+def audit_of(settings: Settings) -> AuditQueue | None:
+    """Open the audit log, if there is to be one. Raise StartError."""
+    path = settings.logs.audit_log
+    if path is None:
+        return None
+    around = root_around(path, settings.repository.roots)
+    if around is not None:
+        raise StartError(
+            f"--audit-log={path} lies in the model repository {around}: whoever publishes models "
+            "could change it"
+        )
+    try:
+        return AuditQueue(AuditLog(path.absolute()))
+    except OSError as error:
+        raise StartError(f"--audit-log={path} cannot be written: {error.strerror}") from error
 
 
 def _scratch_error(error: OSError) -> StartError:

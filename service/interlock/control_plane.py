@@ -14,8 +14,13 @@ import structlog
 from interlock.backends.catalog import LOAD_COPIES, built_in
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_policy import AgentPolicy, is_heard
+from interlock.control.agent_policy_file import PolicySource, PolicyWatch
 from interlock.control.agent_pool import AgentPool
+from interlock.control.agent_review import Review
+from interlock.control.chronicle import AuditChronicle
 from interlock.control.cloud_repository import CloudRepository, WithoutMirrors
+from interlock.control.digest_book import DigestBook
 from interlock.control.digests import DigestingLoader
 from interlock.control.executor import Loader, ThreadExecutor
 from interlock.control.first_loads import FirstLoads
@@ -35,14 +40,14 @@ from interlock.control.published import Places
 from interlock.control.verifying import VerifyingLoader, staged_already
 from interlock.control.wishes import Polled
 from interlock.control.workers import Workers
-from interlock.domain.ids import GenerationKey, ModelName
+from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
 from interlock.repository.namespaces import namespaces_of, qualified
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
-from interlock.repository.stager import Stager
+from interlock.repository.stager import StagedVersion, Stager
 from interlock.repository.staging import Rules
 from interlock.repository.watcher import Watcher
 from interlock.runtime import allocator
@@ -52,6 +57,7 @@ from interlock.serving.load_job import LoadJob
 from interlock.serving.loader import ModelLoader
 from interlock.serving.table import ServingTable
 from interlock.settings import AgentSettings, ControlMode, RepositorySettings, Settings
+from interlock.telemetry.audit import AuditEvent
 from interlock.telemetry.free_memory import read_free_memory
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog
@@ -67,21 +73,37 @@ _PATIENCE: Final = 2.0
 """How many settle times the first versions are given before the server has started."""
 
 
+OnContent = Callable[[ModelName, Version, str, str], None]
+"""Told of a version with a fingerprint what its digest is."""
+
+
 class ControlPlane:
     """The manager and all that belongs to it, for one server.
 
-    Raise OSError where object stores cannot be mirrored in the scratch directory, and
-    MissingPackageError where what speaks to them is not installed.
+    `record` takes in lines of the audit log, where there is one.
+
+    Raise OSError where object stores cannot be mirrored in the scratch directory,
+    MissingPackageError where what speaks to them is not installed, and PolicyError where the
+    policy for repository agents cannot be used.
     """
 
-    def __init__(self, settings: Settings, table: ServingTable) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        table: ServingTable,
+        record: Callable[[AuditEvent], None] | None = None,
+    ) -> None:
         self._settings = settings.repository
+        self._watching: Watching | None = None
+        self._audit = None if record is None else self._chronicle(record)
         self._scratch = Scratch(self._settings.scratch_directory)
         self._inbox: Inbox[Message] = Inbox()
         self._staging = StagingBoard()
         self._closing = threading.Event()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        self._catalog = catalog_of(settings.agents)
+        self._policy = self._open_policy(settings.agents)
         self.listing = RepositoryListing(
             self._roots,
             clock=monotonic,
@@ -100,7 +122,7 @@ class ControlPlane:
         self.manager = self._build_manager(table)
         if self._digesting is not None:
             self.manager.subscribe(self._digesting.begin)
-        self._watching: Watching | None = None
+        self._review = self._build_review(settings.agents)
         if polls:
             self._watching = Watching(
                 self._settings,
@@ -110,6 +132,8 @@ class ControlPlane:
                 first_loads=self.manager.first_loads,
                 inbox=self._inbox,
                 board=self._staging,
+                book=DigestBook(self.manager.view),
+                on_digest=None if self._audit is None else self._audit.content_digested,
             )
             self.manager.follow(self._watching)
         self.inspection = self._build_inspection()
@@ -122,9 +146,14 @@ class ControlPlane:
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to load."""
+        self._tell_policy()
         self.listing.begin(self.manager.first_loads)
         self.listing.start(on_death)
         self.manager.start(on_death)
+        if self._policy is not None:
+            self._policy.start(on_death)
+        if self._review is not None:
+            self._review.start(on_death)
         if self._watching is not None:
             self._watching.start(on_death)
 
@@ -133,6 +162,10 @@ class ControlPlane:
         self._closing.set()
         for root in self._cloud:
             root.close()
+        if self._policy is not None:
+            self._policy.close()
+        if self._review is not None:
+            self._review.close()
         if self._watching is not None:
             self._watching.close()
         self.listing.close()
@@ -141,13 +174,60 @@ class ControlPlane:
 
     def wait_for_agents(self, deadline: float) -> None:
         """Wait until repository agents have heard that all is unloaded, at most to `deadline`."""
-        if not self._agents.wait_over(deadline):
-            log.warning("repository agents have not come to an end")
+        if self._agents.wait_over(deadline):
+            return
+        log.warning("repository agents have not come to an end")
+        for model, agent, action in self._agents.at_work:
+            log.warning("an agent is still at work", model=model, agent=agent, action=action)
 
     def close(self) -> None:
         """End, once everything is unloaded."""
         self.manager.close()
         self._scratch.close()
+
+    def _open_policy(self, settings: AgentSettings) -> PolicyWatch | None:
+        """Read the policy. Raise PolicyError."""
+        if settings.policy is None:
+            return None
+        repositories = (*self._settings.roots, *self._roots)
+        source = PolicySource(settings.policy, repositories, self._catalog.names)
+        return PolicyWatch(source, self._policy_changed, refused=self._policy_refused)
+
+    def _tell_policy(self) -> None:
+        """Have the audit log tell which policy is in force."""
+        if self._audit is not None and self._policy is not None:
+            self._audit.policy(self._policy.state.digest)
+
+    def _policy_refused(self, trouble: str) -> None:
+        if self._audit is not None:
+            self._audit.policy("", trouble=trouble)
+
+    def _policy_now(self) -> AgentPolicy | None:
+        return None if self._policy is None else self._policy.state.policy
+
+    def _policy_changed(self, _policy: AgentPolicy) -> None:
+        self._tell_policy()
+        if self._review is not None:
+            self._review.hint()
+
+    def _build_review(self, settings: AgentSettings) -> Review | None:
+        watch = self._policy
+        if watch is None:
+            return None
+        review = Review(
+            policy=lambda: watch.state.policy,
+            book=self._agents.book,
+            view=self.manager.view,
+            hand_over=self._inbox.put,
+            grace_s=settings.policy_grace_s,
+            clock=monotonic,
+            told=None if self._audit is None else self._audit.judged,
+        )
+        self.manager.subscribe(review.hint)
+        return review
+
+    def _is_heard(self, model: str, is_overridden: bool) -> bool:
+        return is_heard(self._policy_now(), model, is_overridden=is_overridden)
 
     def _open_cloud(self) -> tuple[CloudRoot, ...]:
         if self._settings.cloud.locations:
@@ -179,6 +259,7 @@ class ControlPlane:
             version_fallback=settings.version_fallback,
             scratch=self._scratch,
             namespacing=settings.namespacing,
+            is_heard=self._is_heard,
         )
 
     def _build_repository(self) -> Repository:
@@ -234,20 +315,8 @@ class ControlPlane:
         self, settings: AgentSettings, check: Callable[[LoadJob, str], None]
     ) -> Preparations:
         reader = ConfigReader(self._settings.config_name)
-        decryption = Decryption(
-            ring_of(settings.key_directory, settings.key_sources),
-            CoreDumps(),
-            log.warning,
-            LockedMemory(),
-        )
-        if settings.key_directory is not None or settings.key_sources:
-            decryption.warn()
-        trusted = settings.signer_directory
-        signers = NoSigners() if trusted is None else SignerDirectory(trusted)
         workshop = Workshop(
-            catalog=AgentCatalog(
-                built_in_offers(decryption, signers), directory=settings.directory
-            ),
+            catalog=self._catalog,
             surroundings=Surroundings(
                 AgentPool(timeout_s=settings.timeout_s), self._scratch, reader.fields_at
             ),
@@ -255,8 +324,16 @@ class ControlPlane:
             places=Places(self._scratch),
             check=check,
             auto_complete=not self._settings.disable_auto_complete,
+            policy=self._policy_now,
         )
         return Preparations(workshop, loads=self._executor, report=self._inbox.put)
+
+    def _chronicle(self, record: Callable[[AuditEvent], None]) -> AuditChronicle:
+        return AuditChronicle(
+            record,
+            digest_of=self._digest_of,
+            verdict_of=lambda key: self._agents.verdict_of(key),  # noqa: PLW0108 - it is made later
+        )
 
     def _digest(self, loader: Loader) -> DigestingLoader:
         digests = Workers("contents", 1)
@@ -264,6 +341,7 @@ class ControlPlane:
             loader,
             lambda task: digests.submit(at_low_priority(task), dropped=_nothing),
             is_cancelled=self._closing.is_set,
+            on_digest=None if self._audit is None else self._audit.digested,
         )
 
     def _build_manager(self, table: ServingTable) -> Manager:
@@ -278,6 +356,7 @@ class ControlPlane:
             staging=self._staging,
             rollback_window_s=self._settings.rollback_window_s,
             agents=self._agents,
+            chronicle=self._audit,
             settle=FirstLook(
                 scanner=WithoutMirrors(
                     Scanner(self._roots, namespacing=self._settings.namespacing),
@@ -298,6 +377,7 @@ class ControlPlane:
             poll=self._peek,
             clock=monotonic,
             digest_of=self._digest_of,
+            verdict_of=self._agents.verdict_of,
             auto_complete=not repository.disable_auto_complete,
         )
 
@@ -325,6 +405,8 @@ class Watching:
         first_loads: FirstLoads,
         inbox: Inbox[Message],
         board: StagingBoard,
+        book: DigestBook,
+        on_digest: OnContent | None,
     ) -> None:
         settle_s = settings.settle_s
         contents = Workers("contents", 1)
@@ -353,7 +435,10 @@ class Watching:
             background=lambda task: contents.submit(at_low_priority(task), dropped=_nothing),
             urgent=lambda task: verifying.submit(at_low_priority(task), dropped=_nothing),
             after_scan=self._rearm,
+            on_digest=self._take_digest,
         )
+        self._book = book
+        self._on_digest = on_digest
         self.ask = self._poller.ask
         self.withdraw = self._poller.withdraw
         self.foresee = self._poller.foresee
@@ -362,8 +447,9 @@ class Watching:
         )
 
     def digest_of(self, key: GenerationKey, fingerprint: str) -> str:
-        """Return the digest of a generation that is in the repository; see `Poller.digest_of`."""
-        return self._poller.digest_of(key.model, key.version, fingerprint)
+        """Return the digest of a generation, whether or not the repository has it still."""
+        known = self._book.digest_of(key.model, key.version, fingerprint)
+        return known or self._poller.digest_of(key.model, key.version, fingerprint)
 
     def start(self, on_death: OnDeath) -> None:
         """Begin to follow."""
@@ -378,8 +464,29 @@ class Watching:
         for follower in self._followers:
             follower.close()
 
+    def _take_digest(self, staged: StagedVersion, fingerprint: str, digest: str) -> None:
+        model, version = ModelName(staged.model), Version(staged.version)
+        self._book.write(model, version, fingerprint, digest)
+        if self._on_digest is not None:
+            self._on_digest(model, version, fingerprint, digest)
+
     def _rearm(self) -> None:
         self._watcher.rearm()
+
+
+def catalog_of(settings: AgentSettings) -> AgentCatalog:
+    """Return the repository agents of a server, with the keys and the signers that they use."""
+    decryption = Decryption(
+        ring_of(settings.key_directory, settings.key_sources),
+        CoreDumps(),
+        log.warning,
+        LockedMemory(),
+    )
+    if settings.key_directory is not None or settings.key_sources:
+        decryption.warn()
+    trusted = settings.signer_directory
+    signers = NoSigners() if trusted is None else SignerDirectory(trusted)
+    return AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory)
 
 
 def reservations_for(repository: RepositorySettings) -> Reservations:

@@ -298,9 +298,13 @@ class AgentSettings:
     """`env:VARIABLE` or `exec:COMMAND`, asked in this order after the directory."""
     signer_directory: Path | None = None
     """`<directory>/<name>.pem` is whom `signature` trusts by that name; without it nobody."""
+    policy: Path | None = None
+    """Which agents models must pass, and what they may not bring along; without it anything."""
+    policy_grace_s: float = 300.0
+    """How long what the policy is against after a change goes on serving."""
 
     def __post_init__(self) -> None:
-        _at_least(0, agent_timeout_secs=self.timeout_s)
+        _at_least(0, agent_timeout_secs=self.timeout_s, agent_policy_grace_secs=self.policy_grace_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +332,7 @@ class LifetimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What is logged at start; the LogSettings RPC may change all but `access_log`."""
+    """What is logged at start; the LogSettings RPC may change all but the last two."""
 
     format: LogFormat = LogFormat.DEFAULT
     verbose_level: int = 0
@@ -337,6 +341,8 @@ class LogSettings:
     error: bool = True
     access_log: float = 0.0
     """Fraction of requests that get a line of their own; 0 is none."""
+    audit_log: Path | None = None
+    """A file to which a line is added for whatever changes what is served."""
 
     def __post_init__(self) -> None:
         _at_least(0, log_verbose=self.verbose_level)

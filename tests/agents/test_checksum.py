@@ -329,6 +329,36 @@ def test_a_list_that_is_not_there_or_none_is_refused(directory: Path) -> None:
     assert "leads out" in str(refusal(directory, {"manifest": "../manifest.json"}, 1))
 
 
+def test_a_list_outside_of_the_model_is_not_read(directory: Path, tmp_path: Path) -> None:
+    write_list(directory)
+    (directory / "manifest.json").rename(tmp_path / "manifest.json")
+    (directory / "manifest.json").symlink_to(tmp_path / "manifest.json")
+
+    assert str(refusal(directory, LISTED, 1)) == (
+        "failed to open text file for read manifest.json: 'manifest.json' leads out of the model "
+        "directory"
+    )
+
+
+def test_a_listed_file_that_has_become_a_link_to_another_model_is_not_read(
+    directory: Path, tmp_path: Path
+) -> None:
+    write_list(directory)
+    (directory / "1" / "model.onnx").unlink()
+    (directory / "1" / "model.onnx").symlink_to(tmp_path / "secret")
+
+    assert "leads out of the model directory" in str(refusal(directory, LISTED, 1))
+
+
+def test_a_list_of_encrypted_files_that_another_agent_has_left_out_is_told() -> None:
+    text = str(refusal(FilesLocation({}), LISTED, 1))
+
+    assert text == (
+        "failed to open text file for read manifest.json: No such file or directory (it may be "
+        "that of the encrypted files: name 'checksum' before 'decrypt' in config.pbtxt)"
+    )
+
+
 def test_only_a_load_is_looked_at(directory: Path) -> None:
     model = AgentModelFake(directory, {"nonsense": ""})
 

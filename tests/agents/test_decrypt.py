@@ -115,6 +115,18 @@ def test_encrypted_files_take_their_clear_places(model: Path) -> None:
         assert held.notes == [("keys", "master")]
 
 
+@pytest.mark.parametrize("chunk_bytes", [MIB, 3 * MIB, 16 * MIB])
+def test_a_large_file_is_decrypted_whatever_its_chunks(model: Path, chunk_bytes: int) -> None:
+    weights = random.Random(1).randbytes(9 * MIB + 5)
+    file = encrypted(weights, chunk_bytes=chunk_bytes)
+    write(model / "1" / "model.onnx.enc", file)
+
+    with AgentModelFake(model, versions=[1]) as held:
+        published = held.load(agent())
+
+        assert published.file("1/model.onnx").read() == weights
+
+
 def written(model: Path) -> dict[Path, tuple[int, int, int]]:
     """What there is of a model, and when it was written; not when it was read."""
     statuses = {path: path.stat() for path in model.rglob("*")}
@@ -331,6 +343,7 @@ def test_clear_files_can_be_refused(model: Path) -> None:
     (model / "labels.txt").unlink()
     write(model / "manifest.json", b"{}")
     write(model / "model.sig", b"{}")
+    write(model / "configs" / "gpu.pbtxt", b"")
     with AgentModelFake(model, {"clear_files": "refuse"}, versions=[1]) as held:
         assert "1/model.onnx" in held.load(agent()).files()
 

@@ -2,7 +2,9 @@
 
 import mmap
 import os
+import random
 import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +170,78 @@ def test_goes_on_unlocked_where_the_limit_forbids_it() -> None:
 
     assert not file.is_locked
     file.close()
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(0, id="nothing"),
+        pytest.param(5, id="less than a page"),
+        pytest.param(2 * MIB, id="found at once"),
+        pytest.param(12 * MIB + 5, id="found in steps, by another thread"),
+    ],
+)
+@pytest.mark.parametrize("piece", [3 * MIB - 7, 9 * MIB])
+def test_what_is_written_where_memory_was_found_ahead_stays(size: int, piece: int) -> None:
+    file = MemoryFile(size)
+    content = random.Random(size).randbytes(size)
+
+    with file.room_ahead() as ready:
+        for begin in range(0, size, piece):
+            part = content[begin : begin + piece]
+            ready(begin, len(part))
+            assert file.path.stat().st_blocks * 512 >= begin + len(part)
+            file.buffer[begin : begin + len(part)] = part
+
+    assert file.read() == content
+    file.close()
+
+
+def test_leaving_early_leaves_nobody_at_work() -> None:
+    file = MemoryFile(64 * MIB)
+
+    with file.room_ahead() as ready:
+        ready(0, MIB)
+
+    assert not [thread.name for thread in threading.enumerate() if "memory" in thread.name]
+    assert file.read() == bytes(64 * MIB)
+    file.close()
+
+
+def test_who_waits_for_memory_hears_that_there_is_none() -> None:
+    file = MemoryFile(12 * MIB)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * MIB, limits[1]))
+    try:
+        with file.room_ahead() as ready:
+            ready(0, 4 * MIB)
+            with pytest.raises(OSError, match="File too large"):
+                ready(4 * MIB, 4 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    file.close()
+
+
+def test_memory_that_was_found_ahead_is_locked_with_the_rest() -> None:
+    file = MemoryFile(64 << 10)
+    if not file.lock():
+        pytest.skip("this system lets nobody lock memory")
+    before = locked_kib(file)
+
+    with file.room_ahead() as ready:
+        ready(0, 64 << 10)
+
+    assert before == 0
+    assert locked_kib(file) == 64
+    file.close()
+
+
+def locked_kib(file: MemoryFile) -> int:
+    """Return how much of a file's own mapping the system holds and keeps out of its swap space."""
+    inode = f" {file.path.stat().st_ino} "
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if "/memfd:" in line and inode in line)
+    return next(int(line.split()[1]) for line in lines if line.startswith("Locked:"))
 
 
 def test_says_that_there_is_no_such_memory() -> None:

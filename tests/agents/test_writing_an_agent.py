@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.control.agent_chain import AgentChain, Link, Note, Surroundings
+from interlock.control.agent_chain import AgentChain, Link, Surroundings
 from interlock.control.agent_model import Found, Subject
 from interlock.control.agent_pool import AgentPool
 from interlock.domain.errors import InvalidRequestError
@@ -83,7 +83,7 @@ def test_the_example_lets_the_others_through(
 
     assert made.load() == DirectoryLocation(model)
 
-    assert made.notes == (Note("size_limit", "size in bytes", "1500001"),)
+    assert [words.notes for words in made.heard] == [{"size in bytes": "1500001"}]
     made.close()
 
 

@@ -72,9 +72,8 @@ def test_the_next_agent_and_the_server_find_the_full_configuration(
     assert isinstance(weights, MemoryFile)
     assert weights.read() == b"weights"
     assert watcher.config == {"name": "full"}
-    assert [(note.agent, note.name, note.value) for note in loading.notes] == [
-        ("decrypt", "keys", "master")
-    ]
+    decrypt, *_ = loading.heard
+    assert (decrypt.name, decrypt.notes) == ("decrypt", {"keys": "master"})
     loading.complete()
     assert weights.is_closed
     loading.close()

@@ -2,10 +2,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from interlock.app import StopSignal
+from interlock.app import StartError, StopSignal, audit_of
+from interlock.settings import LogSettings, RepositorySettings, Settings
 
 
 @pytest.fixture
@@ -50,3 +52,46 @@ def test_a_signal_that_woke_nobody_is_noticed_all_the_same(stop: StopSignal) -> 
     stop.wait()
 
     assert time.monotonic() - began < 10
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "models"
+    root.mkdir()
+    return root
+
+
+def audited(root: Path, path: Path | None) -> Settings:
+    return Settings(RepositorySettings((root,)), logs=LogSettings(audit_log=path))
+
+
+def test_without_the_flag_there_is_no_audit_log(root: Path) -> None:
+    assert audit_of(audited(root, None)) is None
+
+
+def test_an_audit_log_is_made_where_there_is_none(root: Path, tmp_path: Path) -> None:
+    queue = audit_of(audited(root, tmp_path / "audit.jsonl"))
+
+    assert queue is not None
+    assert (tmp_path / "audit.jsonl").exists()
+
+
+def test_an_audit_log_in_a_repository_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    (root / "out").symlink_to(tmp_path)
+
+    for path in (root / "a", root / "m" / "a", tmp_path / "link" / "a", root / "out" / "a"):
+        with pytest.raises(StartError, match="lies in the model repository"):
+            audit_of(audited(root, path))
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("nowhere/a", "No such file or directory"), (".", "Is a directory")],
+)
+def test_an_audit_log_that_cannot_be_written_is_refused(
+    root: Path, tmp_path: Path, place: str, reason: str
+) -> None:
+    with pytest.raises(StartError, match=f"cannot be written: {reason}"):
+        audit_of(audited(root, tmp_path / place))

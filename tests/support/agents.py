@@ -9,7 +9,7 @@ import pytest
 
 from interlock.control.agent_chain import AgentChain, Link, Pool, Surroundings
 from interlock.control.agent_model import Found, Subject
-from interlock.control.agent_pool import CutOff, Ending
+from interlock.control.agent_pool import CutOff, Ending, OnNotice, quiet
 from interlock.domain.errors import ServiceError
 from interlock.runtime.threads import spawn
 from interlock_agents.api import (
@@ -81,7 +81,12 @@ class PoolFake:
     def lost(self) -> int:
         return len(self.hanging)
 
-    def run(self, call: Callable[[], None], cut_off: CutOff | None = None) -> Ending:
+    def run(
+        self,
+        call: Callable[[], None],
+        cut_off: CutOff | None = None,
+        on_notice: OnNotice = quiet,
+    ) -> Ending:
         how = self._fate()
         if how is Ending.RETURNED or (how is Ending.CUT_OFF and cut_off is None):
             call()
@@ -136,6 +141,9 @@ class _Hanging:
 
 _current = threading.local()
 
+hold = _Hanging.hold
+"""For agents to call: there they hang where `PoolFake` lets them."""
+
 
 class ScratchFake:
     """Makes directories that are only names."""
@@ -173,6 +181,7 @@ class Stage:
         found: Found | None = None,
         parameters: Mapping[str, str] | None = None,
         then: Link | None = None,
+        is_binding: bool = True,
         read_config: Callable[[Location], Mapping[str, object]] = config_file_of,
     ) -> None:
         self.diary: list[tuple[str, Action]] = []
@@ -181,7 +190,10 @@ class Stage:
             Player(act, name, self.diary, _Hanging.hold)
             for act, name in zip(acts, "abcd", strict=False)
         ]
-        links = [Link(player.name, player.make, parameters or {}) for player in self.players]
+        links = [
+            Link(player.name, player.make, parameters or {}, is_binding=is_binding)
+            for player in self.players
+        ]
         links += [] if then is None else [then]
         self.pool = pool or PoolFake()
         surroundings = Surroundings(self.pool, self.scratch, read_config)

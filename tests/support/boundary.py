@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from interlock.domain.cause import Actor
 from interlock.domain.config import ModelConfig, TensorConfig
 from interlock.domain.description import LoadPlan, ModelDescription, RolledBack
 from interlock.domain.errors import NotFoundError, ServiceError
@@ -27,6 +28,7 @@ from interlock.domain.readiness import IndexEntry, Readiness, ServerPhase
 from interlock.domain.request import InferRequest
 from interlock.domain.request_rules import RequestRules
 from interlock.domain.transition import News, Transition, VersionState
+from interlock.frontend.auditing import CallAudit, Recorder
 from interlock.frontend.control_servicer import ControlServicer
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import Health
@@ -98,35 +100,43 @@ class FakeControl:
     entries: tuple[IndexEntry, ...] = ()
     error: Exception | None = None
     freed_bytes: int | None = None
+    held_against: tuple[str, ...] = ()
     asked: list[tuple[str, str, Mapping[str, LoadParameter]]] = field(default_factory=list)
+    actors: list[Actor] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def __post_init__(self) -> None:
         self.go.set()
 
-    def load(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
-        self._ask("load", model, parameters)
+    def load(self, model: str, parameters: Mapping[str, LoadParameter], who: Actor) -> None:
+        self._ask("load", model, parameters, who)
 
-    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
-        self._ask("unload", model, parameters)
+    def remarks(self, model: str) -> Sequence[str]:
+        return self.held_against
+
+    def unload(self, model: str, parameters: Mapping[str, LoadParameter], who: Actor) -> int | None:
+        self._ask("unload", model, parameters, who)
         return self.freed_bytes
 
-    def roll_back(self, model: str, version: int | None) -> RolledBack:
-        self._ask("roll back", model, {"version": version})
+    def roll_back(self, model: str, version: int | None, who: Actor) -> RolledBack:
+        self._ask("roll back", model, {"version": version}, who)
         return RolledBack((Version(version or 1),), was_warm=True, hold="held")
 
-    def release(self, model: str) -> None:
-        self._ask("release", model, {})
+    def release(self, model: str, who: Actor) -> None:
+        self._ask("release", model, {}, who)
 
-    def retry(self, model: str, version: int | None) -> None:
-        self._ask("retry", model, {} if version is None else {"version": version})
+    def retry(self, model: str, version: int | None, who: Actor) -> None:
+        self._ask("retry", model, {} if version is None else {"version": version}, who)
 
     def index(self, *, ready_only: bool) -> Sequence[IndexEntry]:
         return [entry for entry in self.entries if not ready_only or entry.state is Readiness.READY]
 
-    def _ask(self, verb: str, model: str, parameters: Mapping[str, LoadParameter]) -> None:
+    def _ask(
+        self, verb: str, model: str, parameters: Mapping[str, LoadParameter], who: Actor
+    ) -> None:
         self.asked.append((verb, model, parameters))
+        self.actors.append(who)
         self.entered.release()
         assert self.go.wait(TIMEOUT_S)
         if self.error is not None:
@@ -143,6 +153,7 @@ class FakeInspection:
         self.arriving: Sequence[VersionState] = ()
         self.plans: dict[str, LoadPlan] = {}
         self.described: dict[str, ModelDescription] = {}
+        self.digests: dict[GenerationKey, str] = {}
 
     def became(self, move: Transition) -> None:
         self.states[move.key] = VersionState(
@@ -172,6 +183,9 @@ class FakeInspection:
         if model not in self.described:
             raise NotFoundError(f"no '{model}'")
         return self.described[model]
+
+    def digest_of(self, key: GenerationKey) -> str:
+        return self.digests.get(key, "")
 
     def plan(self, model: str) -> LoadPlan:
         return self.plans[model]
@@ -262,6 +276,7 @@ def build(
     *,
     add_hot_methods: Callable[[grpc.Server, Pools], None] = no_hot_methods,
     clock: Clock = monotonic,
+    recorder: Recorder | None = None,
 ) -> Boundary:
     """Build a server on fakes; it is neither bound nor started."""
     table, state, control, logs = (
@@ -274,10 +289,16 @@ def build(
     gate = Gate(state=state, restricted=settings.restricted)
     health = Health(table=table, state=state)
     watch = HealthWatch(status_of=health.status_of, subscribe=state.subscribe, clock=clock)
-    servicer = Servicer(
-        table=table, control=control, state=state, logs=logs, gate=gate, version=VERSION
-    )
     inspection = FakeInspection()
+    servicer = Servicer(
+        table=table,
+        control=control,
+        state=state,
+        logs=logs,
+        gate=gate,
+        version=VERSION,
+        digest_of=inspection.digest_of,
+    )
     server = GrpcServer(
         settings,
         servicer=servicer,
@@ -289,7 +310,11 @@ def build(
             clock=clock,
             zero=DAY_ZERO,
         ),
-        guard=Guard(gate, before_reply=lambda: delays.append("delay")),
+        guard=Guard(
+            gate,
+            before_reply=lambda: delays.append("delay"),
+            audit=None if recorder is None else CallAudit(recorder),
+        ),
         health=health,
         watch=watch,
         add_hot_methods=add_hot_methods,
@@ -299,10 +324,14 @@ def build(
 
 @contextmanager
 def boundary(
-    settings: GrpcSettings | None = None, *, clock: Clock = monotonic
+    settings: GrpcSettings | None = None,
+    *,
+    clock: Clock = monotonic,
+    recorder: Recorder | None = None,
 ) -> Iterator[Boundary]:
     """Serve on a port of the loopback; at the end every call must have come back."""
-    made = build(settings or GrpcSettings(address="127.0.0.1", port=0), clock=clock)
+    at_home = GrpcSettings(address="127.0.0.1", port=0)
+    made = build(settings or at_home, clock=clock, recorder=recorder)
     made.port = made.server.bind()
     made.server.start()
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interlock.backends.instance_group import NO_INSTANCES
+from interlock.control.chronicle import Chronicle
 from interlock.control.inbox import Inbox
 from interlock.control.index import Listing, StagingBoard
 from interlock.control.lifecycle import Event
@@ -241,6 +242,7 @@ class World:
         *,
         window_s: float = 0.0,
         agents: Agents | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self.repository = repository or FakeRepository()
         self.table = ServingTable()
@@ -259,6 +261,7 @@ class World:
             names=self.repository,
             staging=self.staging,
             agents=agents,
+            chronicle=chronicle,
         )
 
     @property

@@ -111,12 +111,18 @@ def fails_on_odd_lengths() -> bytes:
     )
 
 
+def add_array(weights: NDArray[np.float32]) -> bytes:
+    """`y` = `x` + `weights`, which lie in the file."""
+    graph = onnx.load_model_from_string(add_constant(0.0, (weights.size,)))
+    constant = graph.graph.initializer[0]
+    constant.CopyFrom(numpy_helper.from_array(weights, constant.name))
+    content: bytes = graph.SerializeToString()
+    return content
+
+
 def external(weights: NDArray[np.float32]) -> tuple[bytes, bytes]:
     """Return a graph that adds `weights`, which lie in `weights.bin`, and that file."""
-    graph = onnx.load_model_from_string(add_constant(0.0, (weights.size,)))
-    graph.graph.initializer[0].CopyFrom(
-        numpy_helper.from_array(weights, graph.graph.initializer[0].name)
-    )
+    graph = onnx.load_model_from_string(add_array(weights))
     tensor = graph.graph.initializer[0]
     external_data_helper.set_external_data(tensor, "weights.bin")
     content = tensor.raw_data

@@ -46,6 +46,7 @@ class ServerProcess:
         args: Sequence[str] = (),
         *,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         program: Sequence[str] = (),
         wait_for: str = STARTED,
         within_s: float = 60.0,
@@ -53,8 +54,9 @@ class ServerProcess:
         """Start a server on a free port, and return when it has logged `wait_for`.
 
         That pattern's first group is the address; `LISTENING` returns before the first loads
-        have ended. `args` may repeat any flag that is set here, `env` is added to ours; `program`
-        is run instead of the interpreter and the flags that the environment asks for.
+        have ended. `args` may repeat any flag that is set here, `env` is added to ours; it runs
+        in `cwd`, or where we do; `program` is run instead of the interpreter and the flags that
+        the environment asks for.
         Raise `ServerProcessError` if the process ends or the time runs out first.
         """
         # What the server writes goes to a file: a pipe would need somebody who empties it.
@@ -62,6 +64,7 @@ class ServerProcess:
         process = subprocess.Popen(
             [*(program or command()), *args],
             env={**os.environ, **(env or {})},
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import grpc
 import numpy as np
+import pytest
 from numpy.typing import ArrayLike, NDArray
 from tritonclient.grpc import service_pb2 as pb, service_pb2_grpc
 
@@ -405,6 +406,12 @@ def transport_flags() -> list[str]:
     """The transport to test: INTERLOCK_TEST_TRANSPORT, or the completion queue."""
     return [f"--grpc-transport={os.environ.get('INTERLOCK_TEST_TRANSPORT') or 'queue'}"]
 
+
+whatever_the_transport = pytest.mark.skipif(
+    os.environ.get("INTERLOCK_TEST_TRANSPORT") == "public",
+    reason="the transport has no part in it, and the run on the other one tells",
+)
+"""For tests that take long and look at what is behind the wire."""
 
 Connect = Callable[[str], Client]
 

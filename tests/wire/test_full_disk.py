@@ -1,7 +1,6 @@
 """Files that come with a load meet a scratch folder that is full: refused, nothing disturbed."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.support import onnx_small
 from tests.support.models import Repository
+from tests.support.small_disk import SIZE_KIB, small_disk
 from tests.support.wire import Client, WireServer, arrays, given, infer_request, serving
 
 TENSOR = {"data_type": "TYPE_FP32", "dims": [-1]}
@@ -21,29 +21,22 @@ CONFIG = json.dumps(
         "output": [{"name": "y", **TENSOR}],
     }
 )
-SIZE_KIB = 256
 
 
 @pytest.fixture(scope="module")
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of 256 KiB. Only root may make one."""
-    folder = tmp_path_factory.mktemp("scratch")
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_KIB}k", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the scratch folder is. Only root may make a file system."""
+    with small_disk(tmp_path_factory.mktemp("scratch")) as folder:
+        if folder is None:
+            pytest.skip("no file system can be mounted here")
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def server(small_disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
+def server(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServer]:
     repository = Repository(tmp_path_factory.mktemp("models"))
     repository.onnx("adder", onnx_small.add_constant(1.0))
-    with serving(repository, f"--scratch-directory={small_disk}") as server:
+    with serving(repository, f"--scratch-directory={disk}") as server:
         yield server
 
 

@@ -210,6 +210,24 @@ def test_a_folder_whose_name_has_control_characters_is_refused(
         shutil.rmtree(repository.root / name)
 
 
+def test_a_folder_whose_name_is_no_text_hides_no_other(
+    repository: Repository, client: Client, tmp_path: Path
+) -> None:
+    folder = repository.root / os.fsdecode(b"no text \xff")
+    model()(tmp_path / "hostile")
+    shutil.move(tmp_path / "hostile", folder)
+    model()(tmp_path / "later")
+    shutil.move(tmp_path / "later", repository.root / "later")
+    try:
+        eventually(lambda: client.model_ready("later"), within_s=WITHIN_S)
+        names = {row[0] for row in client.index()}
+        assert "later" in names
+        assert not [name for name in names if name.startswith("no text")]
+    finally:
+        shutil.rmtree(folder)
+        shutil.rmtree(repository.root / "later")
+
+
 def test_a_folder_that_holds_itself_is_no_trap(
     repository: Repository, client: Client, tmp_path: Path
 ) -> None:

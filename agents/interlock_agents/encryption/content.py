@@ -129,19 +129,22 @@ class EncryptedFile:
         """The name of the key that opened it."""
         return self._key_id
 
-    def read_into(self, memory: memoryview, *, between: Callable[[], None] | None = None) -> None:
+    def read_into(
+        self, memory: memoryview, *, before: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
         """Decrypt all of it into `memory`, which is `size` bytes long; once only.
 
-        `between` is called after every chunk, and may raise to end it. Raise EncryptionError
-        for the first chunk that is not what it was; `memory` holds nothing of it then.
+        `before` is called before every chunk, with where it is to begin and how long it is in
+        `memory`, and may raise to end it. Raise EncryptionError for the first chunk that is
+        not what it was; `memory` holds nothing of it then.
         """
         with _derived(self._header, self._data_key, _CONTENT_KEY) as key:
-            self._decrypt_chunks(AESGCM(key.content), memory, between)
+            self._decrypt_chunks(AESGCM(key.content), memory, before)
         if self._stream.read(1):
             raise EncryptionError("something follows its end")
 
     def _decrypt_chunks(
-        self, cipher: AESGCM, memory: memoryview, between: Callable[[], None] | None
+        self, cipher: AESGCM, memory: memoryview, before: Callable[[int, int], None]
     ) -> None:
         header, bound = self._header, _bound(self._header)
         closed = memoryview(bytearray(min(header.chunk_bytes, header.size) + TAG_BYTES))
@@ -149,6 +152,7 @@ class EncryptedFile:
             begin = index * header.chunk_bytes
             piece = memory[begin : min(begin + header.chunk_bytes, header.size)]
             chunk = closed[: len(piece) + TAG_BYTES]
+            before(begin, len(piece))
             if _fill(self._stream, chunk) < len(chunk):
                 raise EncryptionError(f"it is cut off within chunk {index + 1} of {header.chunks}")
             try:
@@ -158,8 +162,6 @@ class EncryptedFile:
                 raise EncryptionError(
                     f"chunk {index + 1} of {header.chunks} is damaged, or not from there"
                 ) from None
-            if between is not None:
-                between()
 
     def rewrapped(self, recipients: Sequence[Recipient | Key]) -> Header:
         """Return a header for the same chunks and for these recipients.

@@ -256,6 +256,8 @@ class KeyRing:
                 return source.find(key_id)
             except KeyUnavailableError as error:
                 reasons.append(str(error))
+        if len(reasons) == 1:
+            raise KeyUnavailableError(reasons[0])
         raise KeyUnavailableError(
             f"no key '{key_id}': {'; '.join(reasons) or 'no source of keys is set'}"
         )

@@ -1,5 +1,6 @@
 """What files of an encrypted model are called, and which of them take another's place."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -9,9 +10,23 @@ SUFFIX: Final = ".enc"
 CONFIG: Final = "config.pbtxt"
 MANIFEST: Final = "manifest.json"
 """Lists the files as they lie there, encrypted: it is none of the clear model's."""
-STANDS_FOR_ITSELF: Final = frozenset({CONFIG, MANIFEST, "model.sig"})
-"""What may lie beside its own encrypted file, and say other things: how the model is to be
-decrypted, what lies there encrypted, and who vouches for that."""
+SIGNATURE: Final = "model.sig"
+"""Vouches for the files as they lie there, encrypted; an encrypted one for the clear ones."""
+_CONFIGS: Final = re.compile(r"configs/[^/]+\.pbtxt")
+_OTHERS: Final = frozenset({MANIFEST, SIGNATURE})
+
+
+def is_config(path: str) -> bool:
+    """Whether a clear file may be the model's configuration, by its own name or one that is set."""
+    return path == CONFIG or _CONFIGS.fullmatch(path) is not None
+
+
+def stands_for_itself(path: str) -> bool:
+    """Whether a clear file may lie beside its own encrypted file, and say other things.
+
+    How the model is to be decrypted, what lies there encrypted, and who vouches for that.
+    """
+    return is_config(path) or path in _OTHERS
 
 
 def clear_path(path: str) -> str | None:
@@ -35,7 +50,7 @@ def pairs(paths: Iterable[str]) -> Mapping[str, str]:
         clear = clear_path(path)
         if clear is None:
             continue
-        if clear in there and clear not in STANDS_FOR_ITSELF:
+        if clear in there and not stands_for_itself(clear):
             raise EncryptionError(f"both '{clear}' and '{path}' are there; which of them counts?")
         found[clear] = path
     return found

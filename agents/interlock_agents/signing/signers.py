@@ -55,9 +55,13 @@ class Signer:
     fingerprint: str
     subject: str = ""
 
+    @property
+    def means(self) -> str:
+        """What it was signed with, for people."""
+        return self.subject or f"key {self.fingerprint[:_SHOWN]}"
+
     def __str__(self) -> str:
-        by = self.subject or f"key {self.fingerprint[:_SHOWN]}"
-        return f"{self.name} ({by})"
+        return f"{self.name} ({self.means})"
 
 
 class Signers(Protocol):

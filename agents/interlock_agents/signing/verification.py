@@ -16,6 +16,7 @@ from interlock_agents.file_list import version_of
 from interlock_agents.signing.bundle import MAX_BYTES, Bundle, parse as parse_bundle, signed_bytes
 from interlock_agents.signing.errors import SignatureError
 from interlock_agents.signing.keys import PrivateKey, fingerprint, sign
+from interlock_agents.signing.order import hint_for, hint_for_missing, hint_for_unsigned
 from interlock_agents.signing.signers import Signer, Trusted, signer_of
 from interlock_agents.signing.statement import IGNORED, Statement, parse as parse_statement
 
@@ -77,6 +78,11 @@ def verify(
     return Verdict(signer, statement.name, files)
 
 
+def claimed(location: Location) -> Statement:
+    """Return what a model's signature says, whoever has made it. Raise SignatureError."""
+    return parse_statement(parse_bundle(_content(location)).payload)
+
+
 def sign_model(
     location: Location,
     name: str,
@@ -84,8 +90,8 @@ def sign_model(
     *,
     certificates: Sequence[bytes] = (),
     has_links: bool = False,
-) -> tuple[bytes, int]:
-    """Return the signature of a model as it stands in a file, and how many files it is of.
+) -> tuple[bytes, Mapping[str, str]]:
+    """Return the signature of a model as it stands in a file, and the SHA-256 of each file.
 
     `certificates` are in DER, the signer's first. Raise SignatureError for a model that cannot
     be signed.
@@ -107,7 +113,7 @@ def sign_model(
     content = Bundle(payload, signature, hint, tuple(certificates)).text()
     if len(content) > MAX_BYTES:
         raise SignatureError(f"the signature would be longer than {MAX_BYTES >> 20} MiB")
-    return content, len(digests)
+    return content, digests
 
 
 def _content(location: Location) -> bytes:
@@ -116,7 +122,9 @@ def _content(location: Location) -> bytes:
         try:
             file = location.file(SIGNATURE_FILE)
         except FileNotFoundError:
-            raise SignatureError("the model is not signed: it has no file model.sig") from None
+            hint = hint_for_unsigned(_files(location), SIGNATURE_FILE)
+            text = f"the model is not signed: it has no file {SIGNATURE_FILE}{hint}"
+            raise SignatureError(text) from None
         with file.open() as stream:
             content = b"".join(_pieces(stream.read, MAX_BYTES + 1))
     if len(content) > MAX_BYTES:
@@ -141,7 +149,7 @@ def _compare(
         with _reading(path):
             got = digester.of_file(statement.algorithm, there[path])
         if not hmac.compare_digest(expected.encode(), got.encode()):
-            raise SignatureError(f"file {path} is not what was signed")
+            raise SignatureError(f"file {path} is not what was signed{hint_for(path)}")
     return digester.files
 
 
@@ -156,9 +164,11 @@ def _check_names(
         if not any(version_of(path) == version for path in signed):
             raise SignatureError(f"version {version} is not signed")
     if missing := sorted(signed.keys() - set(there)):
-        raise SignatureError(f"signed and not there: {_some(missing)}")
+        hint = hint_for_missing(missing, there)
+        raise SignatureError(f"signed and not there: {_some(missing)}{hint}")
     if unlisted := [path for path in there if path not in signed and _counts(path, statement)]:
-        raise SignatureError(f"there and not signed: {_some(unlisted)}")
+        hint = hint_for(*unlisted)
+        raise SignatureError(f"there and not signed: {_some(unlisted)}{hint}")
 
 
 def _counts(path: str, statement: Statement) -> bool:

@@ -33,13 +33,16 @@ class VersionFiles:
     """Where a version lies: the model's directory and the version's own below it.
 
     With `is_linked` both hold links alone, and a file is where its link leads: it may be in
-    no file system, and can be opened and read by its path all the same.
+    no file system, and can be opened and read by its path all the same. Where not
+    `may_run_host_code`, a backend refuses files that carry code for the host, which to
+    deserialize them would run.
     """
 
     model_directory: Path
     version_directory: Path
     version: int
     is_linked: bool = False
+    may_run_host_code: bool = True
 
 
 class Instance(Protocol):

@@ -156,9 +156,20 @@ def _remarks(version: control.Version) -> Iterator[str]:
     if version.staging and version.generations:
         yield f"version {version.version}, next content: {one_line(version.staging)}"
     for generation in version.generations:
+        number = f"{version.version}#{generation.state.generation}"
         if generation.digest:
-            number = f"{version.version}#{generation.state.generation}"
             yield f"version {number}: digest {generation.digest}"
+        if generation.verdict is not None:
+            yield from _verdict_lines(number, generation.verdict)
+
+
+def _verdict_lines(number: str, verdict: control.Verdict) -> Iterator[str]:
+    for agent in verdict.agents:
+        word = "passed" if agent.passed else f"refused: {one_line(agent.reason)}"
+        notes = "".join(f"; {name}={one_line(value)}" for name, value in agent.notes.items())
+        yield f"version {number}: agent {agent.name} {word}{notes}"
+    reason = f": {one_line(verdict.reason)}" if verdict.reason else ""
+    yield f"version {number}: verdict {verdict.outcome}{reason}"
 
 
 def _version_rows(version: control.Version) -> Iterator[tuple[str, ...]]:

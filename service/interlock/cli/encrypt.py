@@ -8,6 +8,7 @@ from typing import Final
 from interlock.cli.encrypted_model import ModelError, encrypt_model
 from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import write, write_json
+from interlock.cli.signed_model import OUTLIVED
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
 from interlock.domain.config_text import ConfigError
 from interlock_agents.core_dumps import CoreDumps
@@ -85,8 +86,11 @@ def _encrypt(args: argparse.Namespace) -> int:
         for key in keys:
             key.wipe()
     ids = [key.id for key in keys]
+    if done.is_unsigned:
+        sys.stderr.write(f"interlock encrypt: {args.out or args.model}: {OUTLIVED}\n")
     if args.json:
-        write_json({"files": done.files, "bytes": done.size_bytes, "recipients": ids})
+        again = {"sign_again": True} if done.is_unsigned else {}
+        write_json({"files": done.files, "bytes": done.size_bytes, "recipients": ids, **again})
     else:
         told = f"{done.files} files, {done.size_bytes} bytes, for: {', '.join(ids)}"
         write(f"{args.out or args.model}: encrypted: {told}")

@@ -6,14 +6,15 @@ Each is done to all of a model's files or, as far as that can be, to none.
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from interlock.cli.clear_config import AGENT, stub_of, with_agent
 from interlock.cli.manifest import result_of
-from interlock.repository.layout import MANIFEST_FILE
+from interlock.cli.signed_model import AGAIN, has_outlived, is_of_encrypted, needs_signing
+from interlock.repository.layout import MANIFEST_FILE, SIGNATURE_FILE
 from interlock.repository.listing import DIRECTORY, FILE, list_model
 from interlock_agents.encryption.errors import EncryptionError
 from interlock_agents.encryption.files import (
@@ -26,15 +27,25 @@ from interlock_agents.encryption.files import (
 from interlock_agents.encryption.header import Recipient
 from interlock_agents.encryption.key_sources import Keys
 from interlock_agents.encryption.keys import Key
-from interlock_agents.encryption.names import CONFIG, clear_path, encrypted_path, pairs
+from interlock_agents.encryption.names import (
+    CONFIG,
+    clear_path,
+    encrypted_path,
+    is_config,
+    pairs,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How many files were dealt with, and how many clear bytes they hold."""
+    """How many files were dealt with, and how many clear bytes they hold.
+
+    `is_unsigned` is set where the model's signature is of what they were before.
+    """
 
     files: int = 0
     size_bytes: int = 0
+    is_unsigned: bool = False
 
 
 class ModelError(Exception):
@@ -46,22 +57,31 @@ def encrypt_model(
 ) -> Done:
     """Encrypt the files of a model whose paths match one of `chosen`, by default all.
 
-    In place, or into a new directory `out`. Raise ModelError, EncryptionError, ConfigError or
-    OSError; the model is as it was then, unless clear files could not be removed.
+    In place, or into a new directory `out`. A manifest of the clear files is kept as one of
+    them, and one of the encrypted files is written in its place. Raise ModelError,
+    EncryptionError, ConfigError or OSError; the model is as it was then, unless clear files
+    could not be removed.
     """
     files = files_of(model)
     todo = _to_encrypt(files, chosen)
-    config = _config_to_write(model, is_encrypted=CONFIG in todo)
+    is_signed = SIGNATURE_FILE in files and is_of_encrypted(model)
+    if MANIFEST_FILE in files and not any(map(clear_path, files)):
+        if SIGNATURE_FILE in todo and needs_signing(model):
+            raise ModelError(f"{SIGNATURE_FILE} is not of {MANIFEST_FILE} as it is; {AGAIN}")
+        todo.add(MANIFEST_FILE)
+    configs = _configs_to_write(model, files, todo)
     if out is None:
-        return _in_place(model, todo, config, recipients, has_manifest=MANIFEST_FILE in files)
+        done = _in_place(model, todo, configs, recipients, has_manifest=MANIFEST_FILE in files)
+        return replace(done, is_unsigned=is_signed)
     with _draft_of(model, out) as draft:
         done = _encrypt(model, draft, todo, recipients)
-        for path in files - todo - {CONFIG, MANIFEST_FILE}:
+        for path in files - todo - configs.keys() - {MANIFEST_FILE}:
             shutil.copy(model / path, _made(draft / path))
-        replace_file(draft / CONFIG, config)
+        for path, config in configs.items():
+            replace_file(_made(draft / path), config)
         if MANIFEST_FILE in files:
             _write_manifest(draft)
-    return done
+    return replace(done, is_unsigned=is_signed)
 
 
 def rewrap_model(
@@ -80,15 +100,16 @@ def rewrap_model(
     files = files_of(model)
     if MANIFEST_FILE in files:
         _check_manifest(model)
-    changed = 0
+    changed = []
     try:
         for clear, path in pairs(files).items():
             with _naming(model / path):
-                changed += rewrap_file(model / path, path=clear, keys=keys, recipients=wanted)
+                if rewrap_file(model / path, path=clear, keys=keys, recipients=wanted):
+                    changed.append(path)
     finally:
         if changed and MANIFEST_FILE in files:
             _write_manifest(model)
-    return Done(changed)
+    return Done(len(changed), is_unsigned=has_outlived(model, changed))
 
 
 def recipients_of(model: Path) -> Mapping[str, tuple[str, ...]]:
@@ -118,8 +139,11 @@ def _to_encrypt(files: Collection[str], chosen: Sequence[str]) -> set[str]:
         path
         for path in there
         if clear_path(path) is None and path != MANIFEST_FILE
-        if not (path == CONFIG and encrypted_path(CONFIG) in there)
+        if not (is_config(path) and encrypted_path(path) in there)
     }
+    if any(map(clear_path, there)):
+        # It says who vouches for what lies there encrypted.
+        candidates.discard(SIGNATURE_FILE)
     for path in sorted(candidates):
         if encrypted_path(path) in there:
             raise ModelError(f"both {path} and {encrypted_path(path)} are there")
@@ -133,8 +157,18 @@ def _to_encrypt(files: Collection[str], chosen: Sequence[str]) -> set[str]:
     return candidates
 
 
-def _config_to_write(model: Path, *, is_encrypted: bool) -> bytes:
-    place = model / CONFIG
+def _configs_to_write(
+    model: Path, files: Iterable[str], todo: Collection[str]
+) -> Mapping[str, bytes]:
+    """Return what each configuration that a server may be told to take is to say, clear."""
+    paths = {CONFIG, *filter(is_config, files)}
+    return {
+        path: _config_to_write(model, path, is_encrypted=path in todo) for path in sorted(paths)
+    }
+
+
+def _config_to_write(model: Path, path: str, *, is_encrypted: bool) -> bytes:
+    place = model / path
     try:
         text = place.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -143,27 +177,28 @@ def _config_to_write(model: Path, *, is_encrypted: bool) -> bytes:
         return stub_of(text, str(place), model=model.resolve().name).encode()
     clear = with_agent(text, str(place))
     if clear is None:
-        raise ModelError(f'{CONFIG} has agents; write {{ name: "{AGENT}" }} among them first')
+        raise ModelError(f'{path} has agents; write {{ name: "{AGENT}" }} among them first')
     return clear.encode()
 
 
 def _in_place(
     model: Path,
     todo: Collection[str],
-    config: bytes,
+    configs: Mapping[str, bytes],
     recipients: Sequence[Key],
     *,
     has_manifest: bool,
 ) -> Done:
     try:
         done = _encrypt(model, model, todo, recipients)
-        replace_file(model / CONFIG, config)
+        for path, config in configs.items():
+            replace_file(model / path, config)
     except BaseException:
         for path in todo:
             with contextlib.suppress(OSError):
                 (model / encrypted_path(path)).unlink()
         raise
-    for path in set(todo) - {CONFIG}:
+    for path in set(todo) - configs.keys() - {MANIFEST_FILE}:
         (model / path).unlink()
     if has_manifest:
         _write_manifest(model)
@@ -190,7 +225,7 @@ def _draft_of(model: Path, out: Path) -> Iterator[Path]:
     if out.exists():
         raise ModelError(f"{out} is there already")
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
-    draft.mkdir()
+    draft.mkdir(parents=True)
     try:
         for entry in list_model(model).entries:
             if entry.kind == DIRECTORY:

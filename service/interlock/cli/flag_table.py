@@ -203,6 +203,15 @@ AGENT_TIMEOUT_SECS: Final = Flag(
     "agent-timeout-secs", Group.MODELS, read.seconds, _AGENTS.timeout_s, "SECONDS",
     "refuse a model whose repository agent takes longer; 0 waits for ever",
 )  # fmt: skip
+AGENT_POLICY: Final = Flag(
+    "agent-policy", Group.MODELS, read.path, None, "PATH",
+    "a file that says which repository agents models must pass and what they may not bring along;"
+    " it is followed while the server runs",
+)  # fmt: skip
+AGENT_POLICY_GRACE_SECS: Final = Flag(
+    "agent-policy-grace-secs", Group.MODELS, read.seconds, _AGENTS.policy_grace_s, "SECONDS",
+    "serve on for so long what no longer passes after a change of the agent policy",
+)  # fmt: skip
 KEY_DIRECTORY: Final = Flag(
     "key-directory", Group.MODELS, read.path, None, "PATH",
     "with a file ID.key for every key that encrypted models need; nobody else may look into it",
@@ -349,6 +358,11 @@ ACCESS_LOG: Final = Flag(
     "access-log", Group.LOGS, read.fraction, _LOGS.access_log, "FRACTION",
     "a line for each request, or for this fraction of them; 0 is off", bare="true",
 )  # fmt: skip
+AUDIT_LOG: Final = _file(
+    "audit-log", Group.LOGS,
+    "a file outside of every model repository to which a line of JSON is added for whatever"
+    " changes what is served: who, what, which digest, what came of it",
+)  # fmt: skip
 
 FLAGS: Final[tuple[Flag[object], ...]] = (
     MODEL_REPOSITORY,
@@ -372,6 +386,8 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     BACKEND_CONFIG,
     REPOAGENT_DIRECTORY,
     AGENT_TIMEOUT_SECS,
+    AGENT_POLICY,
+    AGENT_POLICY_GRACE_SECS,
     KEY_DIRECTORY,
     KEY_SOURCE,
     SIGNER_DIRECTORY,
@@ -410,6 +426,7 @@ FLAGS: Final[tuple[Flag[object], ...]] = (
     LOG_ERROR,
     LOG_FORMAT,
     ACCESS_LOG,
+    AUDIT_LOG,
 )
 
 

@@ -306,6 +306,8 @@ def _agents(given: _Given) -> AgentSettings:
         key_directory=given.maybe(table.KEY_DIRECTORY),
         key_sources=given.every(table.KEY_SOURCE),
         signer_directory=given.maybe(table.SIGNER_DIRECTORY),
+        policy=given.maybe(table.AGENT_POLICY),
+        policy_grace_s=given.one(table.AGENT_POLICY_GRACE_SECS),
     )
 
 
@@ -362,6 +364,7 @@ def _logs(given: _Given) -> LogSettings:
         warning=given.one(table.LOG_WARNING),
         error=given.one(table.LOG_ERROR),
         access_log=given.one(table.ACCESS_LOG),
+        audit_log=given.maybe(table.AUDIT_LOG),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from interlock.cli.encrypted_model import ModelError, recipients_of, rewrap_model
 from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import table, write, write_json
+from interlock.cli.signed_model import OUTLIVED
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
 from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableError
@@ -110,12 +111,18 @@ def _rotate(args: argparse.Namespace) -> int:
         raise UsageError("rotate: both keys are the same")
     ring = ring_of(args.key_directory, args.key_source)
     changed = {}
+    unsigned = []
     with _new_recipient(new, old, args) as key:
         for model in models:
             done = rewrap_model(Path(model), ring, old=old, new=key, keeps_old=args.keep_old)
             changed[model] = done.files
+            if done.is_unsigned:
+                unsigned.append(model)
+    for model in unsigned:
+        sys.stderr.write(f"interlock keys: {model}: {OUTLIVED}\n")
     if args.json:
-        write_json({"old": old, "new": key.id, "files": changed})
+        told = {"old": old, "new": key.id, "files": changed}
+        write_json({**told, "sign_again": unsigned} if unsigned else told)
         return DONE
     for model, count in changed.items():
         write(f"{model}: {count} files given from '{old}' to '{key.id}'")

@@ -207,6 +207,8 @@ def _no_server(server: str, details: str) -> str:
 def _refusal(error: "RefusedError") -> str:
     """Return the server's error in one line, with what may help."""
     text = f"{error.status}: {' '.join(error.message.split())}".rstrip(": ")
+    if "start the server with" in text:
+        return text  # as Triton does not say
     hint = next((hint for part, hint in _HINTS_BY_TEXT if part in error.message), "")
     hint = hint or _HINTS.get(error.status, "")
     return f"{text} ({hint})" if hint else text

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from interlock.cli.output import write as write_line, write_json
+from interlock.cli.signed_model import AGAIN, needs_signing
 from interlock.repository.digest import ChangedError, FileDigest, digest_files
 from interlock.repository.fingerprint import by_version
-from interlock.repository.layout import MANIFEST_FILE, config_path, version_of
+from interlock.repository.layout import MANIFEST_FILE, SIGNATURE_FILE, config_path, version_of
 from interlock.repository.listing import DIRECTORY, FILE, Entry, list_model
 from interlock.repository.manifest import (
     Manifest,
@@ -29,7 +30,7 @@ _DESCRIPTION: Final = """\
 Writes manifest.json into a model's directory: the size and the SHA-256 of every file, for
 each version. A server loads a version of such a model only when all of its files are there
 and are what the manifest says, however slowly they arrive. Write it where the model is
-made, and publish it with the model.
+made, and publish it with the model. A signature, model.sig, is not listed: sign last.
 """
 _EPILOG: Final = """\
 Exit code: 0 if all manifests were written, or with --check if every model is what its
@@ -65,6 +66,7 @@ class Result:
     """What came out for one model.
 
     `lacking` says what is wrong with which version; `error` why there is nothing to say.
+    `is_unsigned` is set where the model's signature is not of the manifest that was written.
     """
 
     directory: Path
@@ -73,6 +75,7 @@ class Result:
     versions: tuple[int, ...] = ()
     lacking: Mapping[int, str] = field(default_factory=dict)
     error: str = ""
+    is_unsigned: bool = False
 
     @property
     def code(self) -> int:
@@ -100,16 +103,40 @@ def result_of(directory: Path, *, is_check: bool) -> Result:
         if _files(directory) != (files, versions):
             return Result(directory, error="the model changes while it is read")
         lacking: Mapping[int, str] = {}
+        is_unsigned = False
         if is_check:
             lacking = _check(read(directory / MANIFEST_FILE), versions, digests)
         else:
             write(manifest_of(digests, versions), directory / MANIFEST_FILE)
+            is_unsigned = needs_signing(directory)
     except (ChangedError, ManifestError, UnusableError) as error:
         return Result(directory, error=str(error))
     except OSError as error:
         return Result(directory, error=f"{error.filename or directory}: {error.strerror}")
-    size_bytes = sum(file.size for file in files)
-    return Result(directory, len(files), size_bytes, tuple(versions), lacking)
+    listed = [file.size for file in files if file.path != SIGNATURE_FILE]
+    return Result(
+        directory, len(listed), sum(listed), tuple(versions), lacking, is_unsigned=is_unsigned
+    )
+
+
+def contradiction(directory: Path, sha256: Mapping[str, str]) -> str:
+    """Return what in a model is not as its manifest says, "" if nothing is or there is none.
+
+    `sha256` are the digests of its files by path. Raise OSError where they cannot be listed.
+    """
+    if not (directory / MANIFEST_FILE).exists():
+        return ""
+    try:
+        files, versions = _files(directory)
+        digests = {
+            file.path: FileDigest(file.size, sha256[file.path])
+            for file in files
+            if file.path in sha256
+        }
+        lacking = _check(read(directory / MANIFEST_FILE), versions, digests)
+    except (ManifestError, UnusableError) as error:
+        return str(error)
+    return "; ".join(f"version {version}: {what}" for version, what in lacking.items())
 
 
 def _files(directory: Path) -> tuple[list[Entry], list[int]]:
@@ -151,6 +178,9 @@ def _tell(result: Result, *, is_check: bool) -> None:
     if result.error:
         sys.stderr.write(f"interlock manifest: {result.directory}: {result.error}\n")
         return
+    if result.is_unsigned:
+        told = f"{SIGNATURE_FILE} is not of this {MANIFEST_FILE}; {AGAIN}"
+        sys.stderr.write(f"interlock manifest: {result.directory}: {told}\n")
     for version, progress in result.lacking.items():
         write_line(f"{result.directory}: version {version}: {progress}")
     if not result.lacking:
@@ -164,6 +194,8 @@ def _as_json(result: Result) -> dict[str, object]:
     entry: dict[str, object] = {"directory": str(result.directory)}
     if result.error:
         return {**entry, "error": result.error}
+    if result.is_unsigned:
+        entry["sign_again"] = True
     return {
         **entry,
         "files": result.files,

@@ -1,6 +1,7 @@
 """`interlock index`, `load`, `unload`: what a server may load, and loading it."""
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def _load(arguments: argparse.Namespace, client: Client) -> int:
         parameters["force"] = True
     if arguments.no_wait:
         parameters["wait"] = False
-    repository.load(client, arguments.model, parameters)
+    warning = repository.load(client, arguments.model, parameters)
+    if warning:
+        sys.stderr.write(f"interlock load: {one_line(warning)}\n")
     return _done(arguments, "loading" if arguments.no_wait else "loaded")
 
 

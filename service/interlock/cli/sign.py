@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from interlock.cli.manifest import contradiction
 from interlock.cli.output import write, write_json
 from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock.repository.layout import MANIFEST_FILE
 from interlock_agents.api import DirectoryLocation
 from interlock_agents.signing.certificates import chain_for
 from interlock_agents.signing.errors import SignatureError
@@ -19,7 +21,7 @@ from interlock_agents.signing.verification import SIGNATURE_FILE, sign_model
 
 _DESCRIPTION: Final = """\
 Writes model.sig into a model's directory: the digest of every file, signed, in the format of
-OpenSSF model signing. Sign last: after `interlock manifest`, and after `interlock encrypt`.
+OpenSSF model signing. Sign last: after `interlock encrypt` and after `interlock manifest`.
 """
 _EPILOG: Final = """\
 example:
@@ -80,14 +82,18 @@ def _sign(args: argparse.Namespace) -> int:
         raise UsageError(f"{directory} is no directory")
     name = args.name or directory.resolve().name
     key = _private_key(args.key, args.passphrase_env)
-    content, files = sign_model(
+    content, digests = sign_model(
         DirectoryLocation(directory),
         name,
         key,
         certificates=_certificates(args.certificate, key),
         has_links=any(path.is_symlink() for path in directory.rglob("*")),
     )
-    place = directory / SIGNATURE_FILE
+    if wrong := contradiction(directory, digests):
+        raise SignatureError(
+            f"{MANIFEST_FILE} is not that of the model: {wrong}; run 'interlock manifest' first"
+        )
+    place, files = directory / SIGNATURE_FILE, len(digests)
     _put(place, content)
     shown = fingerprint(key.public_key())
     if args.json:

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TextIO
@@ -14,10 +15,23 @@ from typing import Final, TextIO
 from interlock.backends.base import OpenedModel, VersionFiles
 from interlock.backends.catalog import Catalog, built_in
 from interlock.cli.examination import Examination, Finding, OpenModel, Severity, unreadable
+from interlock.cli.key_flags import add_key_directory, add_key_sources
+from interlock.cli.rehearsal import DECRYPT, SIGNATURE, Agents, Rehearsal
+from interlock.control.agent_pool import AgentPool
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.repository import layout
+from interlock.repository.scratch import Scratch
 from interlock.repository.snapshot import RepositorySnapshot, read_repository
+from interlock.settings import AgentSettings, SettingsError
+from interlock_agents.built_in import built_in_offers
+from interlock_agents.catalog import AgentCatalog
+from interlock_agents.core_dumps import CoreDumps
+from interlock_agents.decrypt import Decryption
+from interlock_agents.encryption.errors import EncryptionError
+from interlock_agents.encryption.key_sources import KeyRing, ring_of
+from interlock_agents.locked_memory import LockedMemory
+from interlock_agents.signing.signers import NoSigners, SignerDirectory
 
 FINE: Final = 0
 PROBLEMS: Final = 1
@@ -26,7 +40,9 @@ UNUSABLE: Final = 2
 _DESCRIPTION: Final = """\
 Looks at every model of a repository as a server would, and says what is wrong: a broken
 configuration with the line and what to write instead, a shape or type that contradicts the
-model file, files and versions that are missing, a backend that is not there.
+model file, files and versions that are missing, a backend that is not there. Repository
+agents are asked as a load asks them; what a server has for them (keys, signers, agents of
+your own) is to be named here too, or what they would need it for is not examined.
 """
 _EPILOG: Final = """\
 Exit code: 0 if every model would load (warnings aside), 1 if one would not, 2 if the
@@ -52,7 +68,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME",
         help="look at this model only; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="print a list of findings as JSON")
+    parser.add_argument("-o", "--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as -o json"
+    )
     parser.add_argument(
         "--disable-auto-complete-config",
         action="store_true",
@@ -63,6 +82,27 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="",
         metavar="NAME",
         help="use configs/NAME.pbtxt where a model has it",
+    )
+    parser.add_argument(
+        "--repoagent-directory",
+        type=Path,
+        metavar="DIR",
+        help="as for the server: DIR/NAME/agent.py is the agent NAME",
+    )
+    parser.add_argument(
+        "--agent-timeout-secs",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait no longer for a repository agent; 0 waits for ever",
+    )
+    add_key_directory(parser, is_required=False)
+    add_key_sources(parser)
+    parser.add_argument(
+        "--signer-directory",
+        type=Path,
+        metavar="DIR",
+        help="as for the server: DIR/NAME.pem is whom the agent 'signature' trusts",
     )
     parser.set_defaults(run=run)
 
@@ -76,17 +116,58 @@ def run(args: argparse.Namespace) -> int:
         if complaint:
             sys.stderr.write(f"interlock validate: {complaint}\n")
             return UNUSABLE
-        findings = examine(
-            args.repository,
-            snapshot,
-            BackendOpener(built_in()),
-            models=args.model,
-            auto_complete=not args.disable_auto_complete_config,
-        )
-    write = _write_json if args.json else _write_text
+        try:
+            settings = _settings(args)
+            keys = ring_of(settings.key_directory, settings.key_sources)
+        except (EncryptionError, SettingsError) as error:
+            sys.stderr.write(f"interlock validate: {error}\n")
+            return UNUSABLE
+        with closing(Scratch()) as scratch:
+            findings = examine(
+                args.repository,
+                snapshot,
+                BackendOpener(built_in()),
+                _agents(settings, keys, scratch, config_name=args.model_config_name),
+                models=args.model,
+                auto_complete=not args.disable_auto_complete_config,
+            )
+    write = _write_json if args.format == "json" else _write_text
     write(findings, sys.stdout)
     failed = any(finding.severity is Severity.ERROR for finding in findings)
     return PROBLEMS if failed else FINE
+
+
+def _settings(args: argparse.Namespace) -> AgentSettings:
+    return AgentSettings(
+        directory=args.repoagent_directory,
+        timeout_s=args.agent_timeout_secs,
+        key_directory=args.key_directory,
+        key_sources=tuple(args.key_source),
+        signer_directory=args.signer_directory,
+    )
+
+
+def _agents(
+    settings: AgentSettings, keys: KeyRing, scratch: Scratch, *, config_name: str
+) -> Rehearsal:
+    """Return the agents of a server with these settings."""
+    trusted = settings.signer_directory
+    signers = NoSigners() if trusted is None else SignerDirectory(trusted)
+    has_keys = settings.key_directory is not None or settings.key_sources
+    lacking = {DECRYPT: not has_keys, SIGNATURE: trusted is None}
+    decryption = Decryption(keys, CoreDumps(), _warn, LockedMemory())
+    return Rehearsal(
+        AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory),
+        AgentPool(timeout_s=settings.timeout_s),
+        scratch,
+        lacking=frozenset(name for name, lacks in lacking.items() if lacks),
+        config_name=config_name,
+        searched=settings.directory is not None,
+    )
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"interlock validate: {text}\n")
 
 
 class BackendOpener:
@@ -111,6 +192,7 @@ def examine(
     root: Path,
     snapshot: RepositorySnapshot,
     open_model: OpenModel,
+    agents: Agents,
     *,
     models: Sequence[str] = (),
     auto_complete: bool = True,
@@ -122,7 +204,7 @@ def examine(
         if source is None:
             findings.append(unreadable(name, snapshot.problems[name], root))
         else:
-            findings += Examination(source, open_model, auto_complete=auto_complete).run()
+            findings += Examination(source, open_model, agents, auto_complete=auto_complete).run()
     return findings
 
 
@@ -165,6 +247,8 @@ def _as_json(finding: Finding) -> dict[str, object]:
     }
     if finding.hint:
         entry["hint"] = finding.hint
+    if finding.unexamined:
+        entry["unexamined"] = list(finding.unexamined)
     return entry
 
 

@@ -61,10 +61,30 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """What one repository agent said; `reason` is why it refuses, `notes` what it found."""
+
+    name: str
+    passed: bool
+    reason: str
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was made of what the agents said, each in turn, in a word of the audit log."""
+
+    outcome: str
+    reason: str
+    agents: tuple[Agent, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One content of a version: so many requests are inside it, so many instances take them.
 
     `digest` is that of its files, `pending` while it is made, "" where nobody makes it.
+    `verdict` is `None` where no agent has seen it.
     """
 
     state: VersionState
@@ -72,6 +92,7 @@ class Generation:
     fingerprint: str
     digest: str
     instances: int
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +221,28 @@ def _version(message: pb.DescribeResponse.Version) -> Version:
         message.why_not_ready,
         message.staging,
         message.size_bytes,
+        tuple(map(_generation, message.generations)),
+    )
+
+
+def _generation(message: pb.DescribeResponse.Generation) -> Generation:
+    return Generation(
+        _state(message.state),
+        message.leases,
+        message.fingerprint,
+        message.digest,
+        message.instances,
+        _verdict(message.verdict) if message.HasField("verdict") else None,
+    )
+
+
+def _verdict(message: pb.DescribeResponse.Verdict) -> Verdict:
+    return Verdict(
+        message.outcome,
+        message.reason,
         tuple(
-            Generation(_state(one.state), one.leases, one.fingerprint, one.digest, one.instances)
-            for one in message.generations
+            Agent(one.name, one.passed, one.reason, dict(sorted(one.notes.items())))
+            for one in message.agents
         ),
     )
 

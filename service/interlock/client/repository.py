@@ -3,11 +3,13 @@
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from interlock.client.calls import Client
 from interlock.pb import grpc_service_pb2 as pb
 
 BYTES_FREED: Final = "interlock-bytes-freed"
+POLICY_WARNING: Final = "interlock-policy-warning"
 
 LogValue = bool | int | str
 RepositoryParameter = bool | str | bytes
@@ -29,10 +31,13 @@ def index(client: Client, *, ready: bool) -> list[IndexEntry]:
 
 def load(
     client: Client, model: str, parameters: Mapping[str, RepositoryParameter] | None = None
-) -> None:
+) -> str:
+    """Load; return what the server's policy has against the model all the same, "" for nothing."""
     request = pb.RepositoryModelLoadRequest(model_name=model)
     _fill(request.parameters, parameters or {})
-    client.call("RepositoryModelLoad", request, pb.RepositoryModelLoadResponse)
+    trailers: dict[str, str] = {}
+    client.call("RepositoryModelLoad", request, pb.RepositoryModelLoadResponse, trailers=trailers)
+    return unquote(trailers.get(POLICY_WARNING, ""))
 
 
 def unload(

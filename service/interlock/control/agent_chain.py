@@ -7,14 +7,16 @@ one thread at a time, not the manager's.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
 from interlock.control.agent_model import Found, HeldModel, ScratchRoot, Subject
-from interlock.control.agent_pool import CutOff, Ending
-from interlock.control.agent_seat import Seat
+from interlock.control.agent_pool import CutOff, Ending, OnNotice
+from interlock.control.agent_seat import Seat, text_of
 from interlock.control.agent_story import advance, ending, is_forward, is_over, name_of
+from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -55,27 +57,26 @@ class Pool(Protocol):
         """How many threads are still inside a call that nobody waits for."""
         ...
 
-    def run(self, call: Callable[[], None], cut_off: CutOff | None = None) -> Ending:
-        """Run `call` and return once it is over, or need not be waited for."""
+    def run(self, call: Callable[[], None], cut_off: CutOff | None, on_notice: OnNotice) -> Ending:
+        """Run `call` and return once it is over, or need not be waited for.
+
+        `on_notice` is told of one that goes on for long.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One agent of a chain, as the configuration names it; `make` runs the agent's code."""
+    """One agent of a chain; `make` runs the agent's code.
+
+    One that is not binding only looks on: what it refuses is written down, and the chain goes
+    on with what there was before it.
+    """
 
     name: str
     make: Callable[[], RepositoryAgent]
     parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A fact that an agent has recorded of its model."""
-
-    agent: str
-    name: str
-    value: str
+    is_binding: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class Surroundings:
 class AgentChain:
     """The agents of one load. What comes out of the table's order raises IllegalActionError.
 
-    Whatever was begun is to be ended: `close` does, wherever the story stands. Only `cancel`
-    may be called by any thread, at any time.
+    Whatever was begun is to be ended: `close` does, wherever the story stands. `cancel` and
+    `at_work` are for any thread, at any time.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class AgentChain:
         self._lock = threading.Lock()  # guards the next line
         self._last: Action | None = None
         self._seats: list[Seat] = []
+        self._heard: list[Heard] = []
 
     @property
     def location(self) -> Location:
@@ -116,12 +118,15 @@ class AgentChain:
         return self._found.location
 
     @property
-    def notes(self) -> tuple[Note, ...]:
-        """What the agents have recorded, in their order."""
+    def heard(self) -> tuple[Heard, ...]:
+        """What the agents have said on LOAD, in their order, as far as they came."""
+        return tuple(self._heard)
+
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """The agents that are inside an action now, and that action. Any thread may ask."""
         return tuple(
-            Note(seat.name, name, value)
-            for seat in self._seats
-            for name, value in seat.model.notes.items()
+            (seat.name, action) for seat in tuple(self._seats) if (action := seat.model.action)
         )
 
     @property
@@ -192,50 +197,53 @@ class AgentChain:
         )
         seat = Seat(link.name, link.make, model)
         self._seats.append(seat)
-        self._judge(seat, self._tell(seat, Action.LOAD))
+        refusal = self._refusal_of(seat, self._tell(seat, Action.LOAD))
+        reason = None if refusal is None else str(refusal)
+        self._heard.append(Heard(link.name, link.parameters, reason, model.notes))
+        if refusal is not None:
+            if link.is_binding:
+                raise refusal
+            return
         if model.published is not None:
             config = self._surroundings.read_config(model.published)
             self._found = Found(model.published, config)
 
-    def _judge(self, seat: Seat, how: Ending) -> None:
-        """Raise ServiceError where a LOAD has not ended well."""
+    def _refusal_of(self, seat: Seat, how: Ending) -> ServiceError | None:
+        """Return why a LOAD has not ended well. Raise ServiceError where nobody wants it."""
         match how:
             case Ending.RETURNED:
-                self._judge_refusal(seat)
+                return self._words_against(seat)
             case Ending.OVER_TIME:
-                raise UnavailableError(
+                return UnavailableError(
                     f"agent '{seat.name}' did not come to an end within "
                     f"--agent-timeout-secs={self._surroundings.pool.timeout_s:g}"
                 )
             case Ending.CUT_OFF:
                 raise self._unwanted()
             case Ending.NO_THREAD:
-                raise UnavailableError(
+                return UnavailableError(
                     f"no thread is left for agent '{seat.name}': {self._surroundings.pool.lost} "
                     "agents hang; restart the server"
                 )
 
-    def _judge_refusal(self, seat: Seat) -> None:
-        refusal = seat.take_refusal()
-        if refusal is None:
-            return
-        reason = self._reason(seat, refusal)
+    def _words_against(self, seat: Seat) -> ServiceError | None:
         # The reason is kept, and its frames with it: they must not lead to those of the
         # agent, which may hold what was decrypted.
-        del refusal
-        raise reason
+        refusal = seat.take_refusal()
+        return None if refusal is None else self._reason(seat, refusal)
 
     def _reason(self, seat: Seat, refusal: BaseException) -> ServiceError:
         """Return what the model's reason is; what nobody meant to raise is logged whole."""
         if isinstance(refusal, AgentCancelledError) and self._cut_off.is_cut:
             return self._unwanted()
         if isinstance(refusal, AgentError):
-            return _FAULTS[refusal.fault](str(refusal))
+            text = text_of(refusal) or f"agent '{seat.name}' refuses it, and does not say why"
+            return _kind_of(refusal.fault)(text)
         if isinstance(refusal, PathError):
-            return InvalidRequestError(str(refusal))
+            return InvalidRequestError(text_of(refusal))
         log.error(
             "an agent failed unexpectedly",
-            model=self._subject.name,
+            model=str(self._subject),
             agent=seat.name,
             exc_info=refusal,
         )
@@ -265,7 +273,8 @@ class AgentChain:
             self._warn(seat, action, "still at work, and will hear of it then")
             return Ending.OVER_TIME
         cut_off = self._cut_off if action is Action.LOAD else None
-        how = self._surroundings.pool.run(seat.work, cut_off)
+        notice = partial(self._notice, seat, action)
+        how = self._surroundings.pool.run(seat.work, cut_off, notice)
         if how is Ending.NO_THREAD:
             seat.take_back()
             self._warn(seat, action, "does not hear of it: no thread is left")
@@ -274,10 +283,19 @@ class AgentChain:
             self._warn(seat, action, how.value)
         return how
 
+    def _notice(self, seat: Seat, action: Action, seconds: float) -> None:
+        log.warning(
+            "an agent is still at work",
+            model=self._subject.name,
+            agent=seat.name,
+            action=name_of(action),
+            seconds=round(seconds),
+        )
+
     def _warn(self, seat: Seat, action: Action, what: str) -> None:
         log.warning(
             "an agent was not waited for",
-            model=self._subject.name,
+            model=str(self._subject),
             agent=seat.name,
             action=name_of(action),
             what=what,
@@ -285,9 +303,14 @@ class AgentChain:
         )
 
 
+def _kind_of(fault: object) -> type[ServiceError]:
+    """Return the kind of error for a fault, which foreign code may have made up."""
+    return _FAULTS[fault] if isinstance(fault, Fault) else InternalError
+
+
 def _words_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": '{error.filename}'" if error.filename else ""
         return f"{error.strerror}{place}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind, text = type(error).__name__, " ".join(text_of(error).split())
+    return f"{kind}: {text}" if text not in {"", kind} else kind

@@ -1,31 +1,53 @@
 """From a configuration to the agents that it names, and from a location to its configuration."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from interlock.control.agent_chain import Link
+from interlock.control.agent_policy import ChosenAgent
 from interlock.domain.config_agents import AgentConfig, preliminary
 from interlock.domain.config_text import ConfigError
 from interlock.domain.errors import InvalidRequestError
-from interlock_agents.api import AgentError, Location, MemoryFile, PathError
+from interlock_agents.api import AgentError, Location, MemoryFile, PathError, RepositoryAgent
 from interlock_agents.catalog import AgentCatalog
 
 MAX_CONFIG_BYTES: Final = 16 << 20
 _CONFIG_FILE: Final = "config.pbtxt"
 
 
-def links_of(agents: Sequence[AgentConfig], catalog: AgentCatalog) -> tuple[Link, ...]:
-    """Return the agents of a model, none of them made yet.
+def links_of(
+    agents: Sequence[ChosenAgent | AgentConfig], catalog: AgentCatalog
+) -> tuple[Link, ...]:
+    """Return agents that were chosen, or that a configuration names, none of them made yet.
 
     Raise InvalidRequestError for a name that nobody has, before any other agent is at work.
+    One that only looks on refuses the model then.
     """
+    return tuple(
+        Link(agent.name, _maker(agent, catalog), agent.parameters, is_binding=_is_binding(agent))
+        for agent in agents
+    )
+
+
+def _is_binding(agent: ChosenAgent | AgentConfig) -> bool:
+    return isinstance(agent, AgentConfig) or agent.is_binding
+
+
+def _maker(
+    agent: ChosenAgent | AgentConfig, catalog: AgentCatalog
+) -> Callable[[], RepositoryAgent]:
     try:
-        return tuple(
-            Link(agent.name, catalog.find(agent.name).make, agent.parameters) for agent in agents
-        )
+        return catalog.find(agent.name).make
     except AgentError as error:
-        raise InvalidRequestError(str(error)) from error
+        if _is_binding(agent):
+            raise InvalidRequestError(str(error)) from error
+        refusal = error
+
+    def refuse() -> RepositoryAgent:
+        raise refusal
+
+    return refuse
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from interlock.control.agent_pool import CutOff
+from interlock.control.agent_publishing import Publishable
 from interlock.control.agent_story import name_of
 from interlock_agents.api import (
     Action,
     AgentCancelledError,
     AgentError,
-    DirectoryLocation,
     Fault,
     FilesLocation,
     Location,
@@ -38,10 +38,17 @@ class ScratchRoot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model that a chain of agents looks at: its name, the versions to be loaded."""
+    """The model that a chain of agents looks at: its name, the versions to be loaded.
+
+    `identifier` is what it is called among all models, where that is not its name alone.
+    """
 
     name: str
     versions: Sequence[int] = ()
+    identifier: str = ""
+
+    def __str__(self) -> str:
+        return self.identifier or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,9 @@ class HeldModel:
                 f"action type is {name_of(self.action)}"
             )
         self.check()
-        _check_location(location)
+        with self._lock:
+            scratch = self._scratch
+        Publishable(self.location, scratch).check(location)
         with self._lock:
             self._check_held()
             if isinstance(location, FilesLocation):
@@ -135,6 +144,9 @@ class HeldModel:
             self.published = location
 
     def note(self, name: str, value: str) -> None:
+        given: tuple[object, ...] = (name, value)
+        if not all(isinstance(one, str) for one in given):
+            raise AgentError("a note is a name and a value, both of them texts", Fault.INTERNAL)
         with self._lock:
             self._notes[name] = value
 
@@ -175,18 +187,3 @@ class HeldModel:
     def _check_held(self) -> None:
         if self._is_freed:
             raise AgentCancelledError("nobody waits for the model any more")
-
-
-def _check_location(location: Location) -> None:
-    """Raise AgentError for a location from which no model can be loaded."""
-    if isinstance(location, FilesLocation):
-        for path, file in location.files().items():
-            if isinstance(file, MemoryFile) and not file.is_sealed:
-                raise AgentError(f"cannot publish '{path}': it is not sealed", Fault.INTERNAL)
-        return
-    if not isinstance(location, DirectoryLocation):
-        kind = type(location).__name__
-        raise AgentError(f"cannot publish a {kind}: it is no location", Fault.INTERNAL)
-    if not (location.directory.is_absolute() and location.directory.is_dir()):
-        text = f"cannot publish '{location.directory}': it is no directory by an absolute path"
-        raise AgentError(text, Fault.INTERNAL)

@@ -1,5 +1,6 @@
 """Threads of their own for agents; nobody waits for a call longer than it may take."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,9 +8,19 @@ from enum import Enum
 from typing import Final
 
 from interlock.control.workers import MAX_LOST, Workers
+from interlock.runtime.clock import Clock, monotonic
 
 THREADS: Final = 64
 """Of one model one thread at a time, so that this many models have their agents at work."""
+NOTICE_S: Final = 30.0
+"""After so long it is told that a call goes on, and again each time it has taken twice as long."""
+
+OnNotice = Callable[[float], None]
+"""Told, in the waiting thread, how many seconds a call has taken that still goes on."""
+
+
+def quiet(_seconds: float) -> None:
+    """Tell nobody."""
 
 
 class Ending(Enum):
@@ -64,13 +75,21 @@ class AgentPool:
     """Runs calls in at most `threads` threads and waits for them. Any thread may call.
 
     A call may take `timeout_s` from when it begins, 0 is for ever; then its thread is
-    replaced, up to `max_lost` times.
+    replaced, up to `max_lost` times. `notice_s` is how long it takes until it is told of.
     """
 
     def __init__(
-        self, *, timeout_s: float = 0.0, threads: int = THREADS, max_lost: int = MAX_LOST
+        self,
+        *,
+        timeout_s: float = 0.0,
+        threads: int = THREADS,
+        max_lost: int = MAX_LOST,
+        notice_s: float = NOTICE_S,
+        clock: Clock = monotonic,
     ) -> None:
         self.timeout_s = timeout_s
+        self._notice_s = notice_s
+        self._clock = clock
         self._workers = Workers("agent", threads, max_lost=max_lost)
 
     @property
@@ -78,15 +97,42 @@ class AgentPool:
         """How many threads are still inside a call that nobody waits for."""
         return self._workers.lost
 
-    def run(self, call: Callable[[], None], cut_off: CutOff | None = None) -> Ending:
+    def run(
+        self,
+        call: Callable[[], None],
+        cut_off: CutOff | None = None,
+        on_notice: OnNotice = quiet,
+    ) -> Ending:
         """Run `call`, which raises nothing, and wait until it is over or need not be waited for."""
         waited = _Waited(call)
         with (cut_off or CutOff()).waking(waited.cut):
             self._workers.submit(waited.run, dropped=waited.drop)
-            ending = waited.wait(self.timeout_s)
+            waited.wait_begun()
+            ending = self._wait(waited, on_notice)
         if ending in {Ending.OVER_TIME, Ending.CUT_OFF}:
             self._workers.write_off(waited.run)
         return ending
+
+    def _wait(self, waited: "_Waited", on_notice: OnNotice) -> Ending:
+        limit_s = self.timeout_s or math.inf
+        notice_s = self._notice_s
+        began = self._clock()
+        seconds = 0.0
+        while (ending := waited.wait(min(notice_s, limit_s) - seconds)) is None:
+            seconds = self._clock() - began
+            if seconds >= limit_s:
+                return waited.give_up()
+            if seconds >= notice_s:
+                on_notice(seconds)
+                notice_s = next_notice(notice_s, seconds)
+        return ending
+
+
+def next_notice(notice_s: float, seconds: float) -> float:
+    """Return when to tell again of a call that was due after `notice_s`, and took `seconds`."""
+    while notice_s <= seconds:
+        notice_s *= 2
+    return notice_s
 
 
 class _Waited:
@@ -104,8 +150,10 @@ class _Waited:
         with self._changed:
             self._has_begun = True
             self._changed.notify_all()
-        self._call()
-        self._end(Ending.RETURNED)
+        try:
+            self._call()
+        finally:
+            self._end(Ending.RETURNED)
 
     def cut(self) -> None:
         self._end(Ending.CUT_OFF)
@@ -113,12 +161,20 @@ class _Waited:
     def drop(self) -> None:
         self._end(Ending.NO_THREAD)
 
-    def wait(self, timeout_s: float) -> Ending:
+    def wait_begun(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._has_begun or self._ending)
-            self._changed.wait_for(lambda: self._ending, timeout_s or None)
-            self._ending = self._ending or Ending.OVER_TIME
-            return self._ending
+
+    def wait(self, seconds: float) -> Ending | None:
+        """Return how it ended; `None` where it goes on after so long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ending, max(0.0, seconds))
+
+    def give_up(self) -> Ending:
+        """Return how it ended, which is over time unless it did at this moment."""
+        self._end(Ending.OVER_TIME)
+        with self._changed:
+            return self._ending or Ending.OVER_TIME
 
     def _end(self, ending: Ending) -> None:
         with self._changed:

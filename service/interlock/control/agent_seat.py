@@ -17,6 +17,14 @@ from interlock_agents.api import Action, AgentCancelledError, RepositoryAgent
 log = structlog.get_logger()
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an error says, or its kind where it cannot: foreign code made it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - any of what its author did not think of
+        return type(error).__name__
+
+
 class Seat:
     """Hears actions from a chain's thread and acts on them in an agent's."""
 
@@ -102,7 +110,7 @@ class Seat:
         if isinstance(error, AgentCancelledError):
             return  # it gave up when it was asked to
         log.error(
-            f"Agent model returns error on {name_of(action)}: {error}",  # noqa: G004 - Triton's text
+            f"Agent model returns error on {name_of(action)}: {text_of(error)}",  # noqa: G004 - Triton's
             model=self.model.name,
             agent=self.name,
             exc_info=error,

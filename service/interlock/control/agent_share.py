@@ -15,6 +15,7 @@ import structlog
 from interlock.control.agent_chain import AgentChain
 from interlock.control.agent_story import is_over
 from interlock.control.agent_tenancy import Tenancy
+from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import InternalError, ServiceError, UnavailableError
 from interlock.domain.ids import Version
 from interlock_agents.api import Action, Location
@@ -48,6 +49,21 @@ class SharedChain:
         with self._lock:
             told = not self._is_telling and not self._due
             return told and self._tenancy.is_over
+
+    @property
+    def location(self) -> Location:
+        """Where to load from, once `prepare` has returned."""
+        return self._chain.location
+
+    @property
+    def heard(self) -> tuple[Heard, ...]:
+        """What the agents have said, once `prepare` has returned or raised."""
+        return self._chain.heard
+
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """The agents that are inside an action now, and that action."""
+        return self._chain.at_work
 
     def prepare(self) -> Location:
         """Return where to load from; the first that asks has the agents work, the others wait.

@@ -124,6 +124,10 @@ def load_overtaken(model: ModelName) -> UnavailableError:
     )
 
 
+def review_not_begun(model: ModelName) -> UnavailableError:
+    return UnavailableError(f"another operation on the model '{model}' goes on")
+
+
 def unload_failed(model: ModelName, ready: Iterable[Version]) -> InternalError | None:
     """Return the answer to an unload that was overtaken; `None` if it came true all the same."""
     left = ",".join(str(version) for version in ready)

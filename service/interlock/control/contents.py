@@ -18,6 +18,8 @@ from interlock.repository.stager import StagedVersion
 
 Task = Callable[[], None]
 Key = tuple[StagedVersion, str]
+OnDigest = Callable[[StagedVersion, str, str], None]
+"""Told the digest of a version with a fingerprint; quick, never blocking."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ class _Content:
 class Contents:
     """Remembers digests. One thread at a time; `submit` does a task in another, `urgent` too.
 
-    `done` is called there when a digest has been made that a decision waits for.
+    `done` is called there when a digest has been made that a decision waits for, `on_digest`
+    with each one.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Contents:
         urgent: Callable[[Task], None],
         done: Callable[[], None],
         is_cancelled: Callable[[], bool],
+        on_digest: OnDigest | None = None,
     ) -> None:
         self._submit = submit
         self._urgent = urgent
         self._done = done
         self._is_cancelled = is_cancelled
+        self._on_digest = on_digest or _nobody_asks
         self._seen: dict[str, FoundModel] = {}
         self._contents: dict[str, dict[Key, _Content]] = {}
         self._made: SimpleQueue[tuple[Key, str, str]] = SimpleQueue()
@@ -120,11 +125,9 @@ class Contents:
             self._submit(lambda: self._make(key, content, _nothing))
 
     def digest(self, version: StagedVersion, fingerprint: str) -> str | None:
-        """Return the digest, `None` while it is being made, "" where there is none. Any thread."""
+        """Return the digest, `None` until it is made, "" where there is none. Any thread."""
         content = self._content(version, fingerprint)
-        if content is None or not content.is_asked:
-            return ""
-        return content.digest
+        return "" if content is None else content.digest
 
     def _hurry(self, key: Key, content: _Content) -> None:
         """Have a digest made that a decision waits for."""
@@ -141,7 +144,9 @@ class Contents:
             self._made.put((key, "", ""))
         else:
             body = {path: file for path, file in files.items() if not is_config(path)}
-            self._made.put((key, version_digest(files), version_digest(body)))
+            digest = version_digest(files)
+            self._made.put((key, digest, version_digest(body)))
+            self._on_digest(*key, digest)
         done()
 
     def _take_in(self) -> None:
@@ -167,3 +172,7 @@ class Contents:
 
 def _nothing() -> None:
     """Nobody waits for it."""
+
+
+def _nobody_asks(_version: StagedVersion, _fingerprint: str, _digest: str) -> None:
+    """Nobody wants to know."""

@@ -48,12 +48,14 @@ class DigestingLoader:
 
     `begin` is to be called when something has changed for clients: nothing of this comes
     before a new version serves. `submit` does a task in another thread, one after the other,
-    `is_cancelled` ends it early.
+    `is_cancelled` ends it early. `on_digest` (quick, never blocking) is called there with each
+    digest, and with `NONE` where there is none.
     """
 
     inside: Loader
     submit: Callable[[Task], None]
     is_cancelled: IsCancelled
+    on_digest: Callable[[GenerationKey, str], None] | None = None
     # Guards the two below. A leaf.
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _digests: dict[GenerationKey, _Digest] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class DigestingLoader:
         if wanted is not None and wanted.job is job:
             # Whoever is asked for another one meanwhile has a place of its own for that.
             wanted.text = digest_of_job(job, is_cancelled=self.is_cancelled)
+            if self.on_digest is not None:
+                self.on_digest(job.key, wanted.text)
 
 
 def digest_of_job(job: LoadJob, *, is_cancelled: IsCancelled) -> str:

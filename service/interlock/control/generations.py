@@ -12,6 +12,7 @@ from interlock.control.lateness import is_late
 from interlock.control.lifecycle import ON_THE_WAY, Phase, Transition, readiness_of
 from interlock.control.reports import Report
 from interlock.control.rollback import Content
+from interlock.domain.cause import A_LOAD, Cause
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey
 from interlock.domain.transition import VersionState
@@ -33,7 +34,10 @@ class Record:
     `refusal` is why its repository agents, or what they left behind, kept it from being
     loaded at all. `failures` is how often its content has failed so far. `standby_until` is
     the end of its rollback window. `body` stands for the files but for the configuration;
-    `adjustment` is what is to become of the instances of what serves, or failed to.
+    `adjustment` is what is to become of the instances of what serves, or failed to. `remark`
+    is what the policy has against it though it serves; one that is contested is not what a
+    load of its content leaves alone, one that is renewed never stands by, one that is banned goes
+    at once, and its heir is there to say why. `cause` is why it was begun.
     """
 
     job: LoadJob
@@ -50,6 +54,12 @@ class Record:
     standby_until: float | None = None
     body: str = ""
     adjustment: Adjustment | None = None
+    cause: Cause = A_LOAD
+    remark: str = ""
+    is_contested: bool = False
+    is_renewed: bool = False
+    is_banned: bool = False
+    is_banned_heir: bool = False
 
     @property
     def content(self) -> Content:
@@ -76,6 +86,16 @@ class Record:
         if self.served is None:
             raise LookupError(f"{self.key} is {self.phase.value}, nothing of it is loaded")
         return self.served
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether a load of the same content leaves it as it is."""
+        return self.phase in KEPT and not (self.is_contested or self.is_banned)
+
+    @property
+    def has_failed_late(self) -> bool:
+        """Whether it failed though its repository agents had let it pass."""
+        return self.phase is Phase.FAILED and self.refusal is None
 
     @property
     def is_open(self) -> bool:

@@ -29,6 +29,10 @@ class VersionView:
     version: Version
     readiness: Readiness
     reason: str
+    remark: str = ""
+    """What the policy has against it though it serves; the reason tells of it too."""
+    is_withdrawn: bool = False
+    """Whether the policy has taken it down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ def strictly_ready(views: Iterable[ModelView]) -> bool:
 def objections(views: Iterable[ModelView]) -> Iterator[str]:
     """Yield why strict readiness says no, a sentence for each model that is to blame.
 
-    Every version that is known must serve, or have been taken down on purpose: from the moment
+    Every version that is known must serve, or have been taken down on purpose, as the policy
+    does: from the moment
     it drains, so that an unload does not make the server unready for as long as that takes. A
     version on its way in does not count while another of its model serves: a successor that
     loads must not make the whole server unready either. Where each version stands alone, at start
@@ -214,6 +219,8 @@ def _objection(view: ModelView) -> str:
     if view.unready and not _is_held_unloaded(view):
         return f"has no version: {view.trouble}"
     for version in view.versions:
+        if version.is_withdrawn:
+            continue
         if version.readiness is Readiness.UNAVAILABLE:
             if version.reason != UNLOADED:
                 return _condition(version)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interlock.control import answers
+from interlock.control.agent_verdicts import Verdict
 from interlock.control.explanation import Surroundings, why_not_ready
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.manager import Manager
@@ -15,9 +16,11 @@ from interlock.control.preview import preview
 from interlock.control.wishes import Polled
 from interlock.domain.config import VersionPolicy, VersionPolicyKind
 from interlock.domain.description import (
+    AgentDescription,
     GenerationDescription,
     LoadPlan,
     ModelDescription,
+    VerdictDescription,
     VersionDescription,
 )
 from interlock.domain.errors import NotFoundError, ServiceError
@@ -36,6 +39,9 @@ ReadModel = Callable[[str], ModelSource]
 DigestOf = Callable[[GenerationKey, str], str]
 """Return the digest of a generation with a fingerprint; "" where it has none."""
 
+VerdictOf = Callable[[GenerationKey], Verdict | None]
+"""Return what was made of what the agents of a generation said."""
+
 Poll = Callable[[ModelName], Polled]
 """Read what a load of the model would load; raise ServiceError."""
 
@@ -51,11 +57,13 @@ class Inspection:
         poll: Poll,
         clock: Clock,
         digest_of: DigestOf,
+        verdict_of: VerdictOf,
         auto_complete: bool = True,
     ) -> None:
         self._manager = manager
         self._clock = clock
         self._digest_of = digest_of
+        self._verdict_of = verdict_of
         self._read_model = read_model
         self._poll = poll
         self._auto_complete = auto_complete
@@ -94,6 +102,15 @@ class Inspection:
             problem=on_disk.problem,
             hold="" if view is None or view.hold is None else view.hold.reason,
         )
+
+    def digest_of(self, key: GenerationKey) -> str:
+        """Return the digest of what serves, `PENDING` until it is made, "" without one."""
+        view = self._manager.view(key.model)
+        generations = () if view is None else view.generations
+        for generation in generations:
+            if generation.state.key == key:
+                return self._digest_of(key, generation.fingerprint)
+        return ""
 
     def plan(self, model: str) -> LoadPlan:
         """Return what a load would do now. Raise as a load would where there is nothing to load."""
@@ -143,7 +160,12 @@ class Inspection:
         key = generation.state.key
         digest = self._digest_of(key, generation.fingerprint)
         return GenerationDescription(
-            generation.state, generation.fingerprint, leases, digest, generation.instances
+            generation.state,
+            generation.fingerprint,
+            leases,
+            digest,
+            generation.instances,
+            _told(self._verdict_of(key)),
         )
 
     def _look(self, model: str) -> "_OnDisk":
@@ -186,6 +208,16 @@ class _OnDisk:
             version: sum(entry.size for entry in entries if entry.kind == FILE)
             for version, entries in versions.items()
         }
+
+
+def _told(verdict: Verdict | None) -> VerdictDescription | None:
+    if verdict is None:
+        return None
+    agents = tuple(
+        AgentDescription(one.name, one.refusal is None, one.refusal or "", dict(one.notes))
+        for one in verdict.heard
+    )
+    return VerdictDescription(verdict.outcome, verdict.reason or "", agents)
 
 
 def _written(policy: VersionPolicy) -> str:

@@ -30,6 +30,7 @@ from interlock.control.actions import (
     Withdraw,
 )
 from interlock.control.adjusting import Stage
+from interlock.control.chronicle import Chronicle, NoChronicle, Told
 from interlock.control.events import Events
 from interlock.control.executor import Executor
 from interlock.control.first_loads import FirstLoads
@@ -60,6 +61,7 @@ from interlock.control.reports import (
     Loaded,
     LoadFailed,
     Progress,
+    Remarked,
     Report,
     Unloaded,
     Update,
@@ -73,6 +75,7 @@ from interlock.control.wishes import (
     Polled,
     ReleaseWish,
     RetryWish,
+    ReviewWish,
     RollbackWish,
     Stop,
     Trouble,
@@ -81,10 +84,11 @@ from interlock.control.wishes import (
     Wish,
     pass_on,
 )
+from interlock.domain.cause import A_POLICY, SERVER, Actor, Cause, Deed
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
-from interlock.domain.readiness import IndexEntry
+from interlock.domain.readiness import IndexEntry, Readiness
 from interlock.domain.transition import VersionState
 from interlock.runtime.clock import Clock
 from interlock.runtime.threads import OnDeath, spawn
@@ -134,11 +138,13 @@ class Manager:
         rollback_window_s: float = 0.0,
         settle: Settle = iter,
         agents: Agents | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._staging = staging or StagingBoard()
         self._staging.on_change(self._notify)
         self._executor = executor
         self._agents = agents or NoAgents()
+        self._chronicle = chronicle or NoChronicle()
         self._inbox = inbox
         self._table = table
         self._clock = clock
@@ -174,35 +180,37 @@ class Manager:
         """How the loads at start go."""
         return self._reception.first_loads
 
-    def load(self, model: str, parameters: Mapping[str, Parameter]) -> None:
+    def load(self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER) -> None:
         """Load or reload a model and return when it serves; see `Reception.load`.
 
         A model that serves what is on disk is left alone.
         """
-        self._reception.load(model, parameters)
+        self._reception.load(model, parameters, who)
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+    def unload(
+        self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER
+    ) -> int | None:
         """Unload every version and return when none is READY; a model not known is fine.
 
         With `wait` return how many bytes that gave back.
         """
-        return self._reception.unload(model, parameters)
+        return self._reception.unload(model, parameters, who)
 
-    def roll_back(self, model: str, version: int | None) -> RolledBack:
+    def roll_back(self, model: str, version: int | None, who: Actor = SERVER) -> RolledBack:
         """Serve again what served before, and hold that; see `Reception.roll_back`."""
-        return self._reception.roll_back(model, version)
+        return self._reception.roll_back(model, version, who)
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, who: Actor = SERVER) -> None:
         """End the hold on a model; see `Reception.release`."""
-        self._reception.release(model)
+        self._reception.release(model, who)
 
     def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories; before `start`."""
         self._reception.follow(follow)
 
-    def retry(self, model: str, version: int | None) -> None:
+    def retry(self, model: str, version: int | None, who: Actor = SERVER) -> None:
         """Try again now what failed of a model; see `Reception.retry`."""
-        self._reception.retry(model, version)
+        self._reception.retry(model, version, who)
 
     def peek(self, model: ModelName) -> Polled:
         """Return what a load would find now; reads the disk. Raise as `Repository.poll` does."""
@@ -231,6 +239,13 @@ class Manager:
     def staging_of(self, model: str) -> Mapping[Version, str]:
         """Return how far the contents of one model are that arrive."""
         return self._staging.latest.get(ModelName(model), {})
+
+    def remarks(self, model: str) -> tuple[str, ...]:
+        """Return what the policy has against what serves of a model, each thing once."""
+        view = self._views.get(ModelName(model))
+        versions = () if view is None else view.versions
+        told = (one.remark for one in versions if one.readiness is Readiness.READY and one.remark)
+        return tuple(dict.fromkeys(told))
 
     def strictly_ready(self) -> bool:
         """Return whether every version that is known serves, or was unloaded on purpose."""
@@ -354,6 +369,8 @@ class Manager:
                 yield from self._take_in_retry(message)
             case Trouble():
                 yield from self._take_in_trouble(message)
+            case ReviewWish():
+                yield from self._take_in_review(message)
             case Stop() | UnloadAll() | End():
                 yield from self._take_in_end(message)
             case _:
@@ -366,6 +383,7 @@ class Manager:
             case UnloadAll(outcome=outcome):
                 self._farewell = outcome
                 for unit in self._units.values():
+                    unit.cause = Cause(Deed.STOP)
                     self._aspire_to_nothing(unit)
                     yield unit
             case End():
@@ -383,6 +401,7 @@ class Manager:
             unit.trouble = None  # the repository could be asked
             return
         before = unit.stance
+        unit.cause = wish.cause
         _let_wait_for(unit, wish)
         self._aspire_to_nothing(unit)
         unit.pending = wish
@@ -465,6 +484,7 @@ class Manager:
             self._answers.append((wish.outcome, refusal))
             return
         yield unit
+        unit.cause = wish.cause
         if wish.polled is not None:
             if unit.hold is not None:
                 self._end_hold(unit, "a retry names it")
@@ -502,12 +522,17 @@ class Manager:
                 # Anybody may ask for any name; what does not exist leaves no trace.
                 return
             unit = self._unit(trouble.model)
+        if unit.trouble is None or unit.trouble.error.reason != trouble.error.reason:
+            self._chronicle.troubled(trouble)
         unit.trouble = trouble
         yield unit
 
     def _take_in_report(self, report: Report) -> Iterator[Unit]:
         if isinstance(report, (UpdatePrepared, UpdateFailed)):
             yield from self._take_in_update(report)
+            return
+        if isinstance(report, Remarked):
+            yield from self._take_in_remark(report)
             return
         unit = self._units.get(report.key.model, Unit(report.key.model))
         record = unit.records.get(report.key)
@@ -516,6 +541,34 @@ class Manager:
             return
         self._hear_out(unit, record, report)
         yield unit
+
+    def _take_in_remark(self, report: Remarked) -> Iterator[Unit]:
+        unit = self._units.get(report.key.model)
+        record = None if unit is None else unit.records.get(report.key)
+        if unit is not None and record is not None:
+            record.remark = report.text
+            record.is_contested = report.is_contested
+            yield unit
+
+    def _take_in_review(self, wish: ReviewWish) -> Iterator[Unit]:
+        unit = self._units.get(wish.model)
+        if unit is None or self._stopping:
+            self._answers.append((wish.outcome, None))
+            return
+        before, unit.cause = unit.cause, A_POLICY
+        if any(unit.records[key].origin for key in wish.withdrawn & unit.records.keys()):
+            self._reception.forget_override(wish.model)
+        unit.ban(wish.withdrawn)
+        is_taken = unit.renew(wish.renewed - wish.withdrawn)
+        unit.retry(wish.retried)
+        unit.readmit(wish.retried)
+        refusal = None if is_taken else answers.review_not_begun(wish.model)
+        self._answers.append((wish.outcome, refusal))
+        has_begun = bool(is_taken or wish.withdrawn or wish.retried)
+        if unit.pending is not None or not has_begun:
+            unit.cause = before  # that goes on
+        if has_begun:
+            yield unit
 
     def _hear_out(self, unit: Unit, record: Record, report: Report) -> None:
         match report:
@@ -598,7 +651,7 @@ class Manager:
         if isinstance(action, Load) and record.origin:
             reason = f"{reason}, with {record.origin}"
         event = _EVENTS[type(action)]
-        has_agents = record.job.preparation is not None
+        has_agents = self._agents.see(record.job)
         if has_agents and event is Event.LOAD:
             event = Event.PREPARE
         self._move(unit, record, event, reason)
@@ -618,7 +671,7 @@ class Manager:
         for action in actions:
             if isinstance(action, Load):
                 job = self._units[action.key.model].records[action.key].job
-                if job.preparation is not None:
+                if self._agents.see(job):
                     jobs.setdefault(job.key.model, []).append(job)
         for together in jobs.values():
             self._agents.prepare(together)
@@ -642,7 +695,11 @@ class Manager:
     def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
-        if record.job.preparation is not None:
+        cause = A_POLICY if record.is_banned else unit.cause
+        self._chronicle.moved(
+            Told(moved, event, record.cause, cause, record.fingerprint, record.refusal)
+        )
+        if self._agents.see(record.job):
             self._agents.moved(moved)
         key = moved.key
         write = log.error if moved.after is Phase.FAILED else log.info

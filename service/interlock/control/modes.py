@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from interlock.domain.errors import InvalidRequestError, UnavailableError
+from interlock.domain.errors import InvalidRequestError, NotAllowedError
 from interlock.domain.ids import ModelName
 from interlock.repository.snapshot import RepositorySnapshot
 
@@ -36,7 +36,7 @@ class Mode(Protocol):
         ...
 
     def check_control(self) -> None:
-        """Raise UnavailableError where clients may not load and unload."""
+        """Raise NotAllowedError where clients may not load and unload."""
         ...
 
 
@@ -106,9 +106,9 @@ class ExplicitMode:
         return
 
 
-def _not_allowed(mode: str) -> UnavailableError:
+def _not_allowed(mode: str) -> NotAllowedError:
     """Return Triton's sentence, which is the same for both modes, and what helps."""
-    return UnavailableError(
+    return NotAllowedError(
         "explicit model load / unload is not allowed if polling is enabled: the model control "
         f"mode is {mode}; start the server with --model-control-mode=explicit, or with "
         "--allow-explicit-control"

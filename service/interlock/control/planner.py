@@ -15,6 +15,7 @@ one model. It is total, deterministic, and empty on its own result.
 
 from collections.abc import Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from interlock.control.actions import (
     Action,
@@ -33,10 +34,13 @@ from interlock.domain.ids import Generation, GenerationKey, VersionKey
 
 Aspired = AbstractSet[GenerationKey]
 Actual = Mapping[GenerationKey, Phase]
+Banned = Mapping[GenerationKey, str]
+NOBODY: Final[Banned] = {}
 
 _BUILT = frozenset({Phase.PROVING, Phase.READY, Phase.STANDBY})
 _NOT_BEGUN = frozenset({Phase.NEW, Phase.PREPARING})
 _UNSHOWN = frozenset({Phase.PROVING, Phase.STANDBY})
+_SHOWABLE = frozenset({Phase.READY, Phase.STANDBY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,12 @@ class Window:
     """What of a model stands by.
 
     `recent` came to it through the present wish, so that its next step does not end it;
-    the time of `over` has run out.
+    the time of `over` has run out. `unkept` never comes to it: what replaces that is the same.
     """
 
     recent: Aspired = frozenset()
     over: Aspired = frozenset()
+    unkept: Aspired = frozenset()
 
 
 def plan(
@@ -59,29 +64,34 @@ def plan(
     adjusting: Adjusting = NOTHING,
     window: Window | None = None,
     room_first: bool = False,
+    banned: Banned = NOBODY,
 ) -> tuple[Action, ...]:
     """Return what to do now, in the order in which it is to be marked.
 
     Every aspired generation has an entry in `actual`, NEW if nothing was done for it yet;
     `adjusting` holds those of them that serve and are to get other instances. Without a
     `window` nothing stands by. With `room_first`, which goes without one, nothing is built
-    before what it replaces is gone.
+    before what it replaces is gone. What is `banned`, with a reason, goes whatever else is so;
+    it is not among what is aspired.
     """
     newest = _newest(actual)
     complete = alone or is_reached(aspired, actual, adjusting)
     undecided = _is_undecided(aspired, actual, adjusting)
     room_first = room_first and any(actual[key] is Phase.NEW for key in aspired)
-    leaving = _leaving(aspired, actual, alone=alone, complete=complete, room_first=room_first)
+    staying = {key: phase for key, phase in actual.items() if key not in banned}
+    leaving = _leaving(aspired, staying, alone=alone, complete=complete, room_first=room_first)
     waits = room_first and _has_others(aspired, actual)
     successors = {key.version_key for key in aspired}
     actions: list[Action] = list(adjust(aspired, adjusting, complete=complete, undecided=undecided))
     # What serves comes last: the new READY is announced before the old UNLOADING.
     for key in sorted(actual, key=lambda key: (actual[key] is Phase.READY, key)):
         phase = actual[key]
-        if key in leaving:
+        if key in banned and phase in _SHOWABLE:
+            actions.append(Withdraw(key, banned[key]))
+        elif key in leaving:
             is_replaced = room_first or key.version_key in successors
             reason = "replaced" if is_replaced else "no longer asked for"
-            stays = window is not None and bool(aspired)
+            stays = window is not None and bool(aspired) and key not in window.unkept
             actions.append(StandBy(key, reason) if stays else Withdraw(key, reason))
         elif key in aspired:
             if not (waits and phase is Phase.NEW):
@@ -130,9 +140,12 @@ def _leaving(
 
 
 def _has_others(aspired: Aspired, actual: Actual) -> bool:
-    """Return whether something holds memory that nobody asks for."""
+    """Return whether something holds memory that nobody asks for.
+
+    What has not begun is given up at once, and nothing will be heard of it any more.
+    """
     return any(
-        phase not in OVER | {Phase.NEW} for key, phase in actual.items() if key not in aspired
+        phase not in OVER | _NOT_BEGUN for key, phase in actual.items() if key not in aspired
     )
 
 
@@ -153,11 +166,11 @@ def _may_go(key: GenerationKey, aspired: Aspired, actual: Actual) -> bool:
         return is_reached(frozenset(successors), actual)
     if _is_undecided(aspired, actual):
         return False
-    # What stands by serves only if it is asked for.
+    # What stands by, or has only been built, serves only if it is asked for.
     serving = {
         other.version_key
         for other, phase in actual.items()
-        if phase in _BUILT and (phase is not Phase.STANDBY or other in aspired)
+        if phase is Phase.READY or (phase in _BUILT and other in aspired)
     }
     return any(other.version_key in serving for other in aspired)
 

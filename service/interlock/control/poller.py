@@ -21,12 +21,13 @@ from interlock.control import answers
 from interlock.control.answers import LoadMovedError
 from interlock.control.asking import wish_of
 from interlock.control.changes import Changes, Look, Order
-from interlock.control.contents import Contents, Task
+from interlock.control.contents import Contents, OnDigest, Task
 from interlock.control.first_loads import FirstLoads
 from interlock.control.index import StagingBoard
 from interlock.control.polling import Repository
 from interlock.control.requests import Request, Requests, tell, why_nothing
 from interlock.control.wishes import LoadWish, Polled, Trouble, UnloadWish
+from interlock.domain.cause import A_LOAD, A_POLL, Cause, Deed
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -83,6 +84,7 @@ class Poller:
         background: Callable[[Task], None],
         urgent: Callable[[Task], None],
         after_scan: Callable[[], None] | None = None,
+        on_digest: OnDigest | None = None,
     ) -> None:
         self._scanner = scanner
         self._stager = stager
@@ -106,7 +108,11 @@ class Poller:
         # The stepping thread's own.
         self._changes = Changes()
         self._contents = Contents(
-            background, urgent=urgent, done=self.hint, is_cancelled=self.is_closing
+            background,
+            urgent=urgent,
+            done=self.hint,
+            is_cancelled=self.is_closing,
+            on_digest=on_digest,
         )
         self._verifying: set[tuple[StagedVersion, str, object]] = set()
         self._problems: Mapping[str, str] = {}
@@ -120,13 +126,15 @@ class Poller:
         """Start the poller's thread."""
         spawn("poller", self.run, on_death=on_death)
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
         """Scan now, and ask for what there is of the model, what failed before included.
 
         Waits for versions to settle; with `force` what serves already is loaded anew. Told
         as the load ends; any thread.
         """
-        request = Request(model, force=force)
+        request = Request(model, force=force, cause=cause)
         with self._news:
             if self._is_closing:
                 request.outcome.set_exception(answers.stopping())
@@ -227,7 +235,7 @@ class Poller:
         model = order.model
         if not isinstance(order, Look):
             log.info("model has gone from the repository", model=model)
-            self._hand_over(UnloadWish(model))
+            self._hand_over(UnloadWish(model, cause=Cause(Deed.POLL_UNLOAD)))
             return
         found = order.found
         wish = wish_of(
@@ -237,6 +245,7 @@ class Poller:
             again=bool(requests),
             force=any(request.force for request in requests),
             follows=True,
+            cause=next((request.cause for request in requests), A_POLL),
         )
         if isinstance(wish, Trouble):
             if isinstance(wish.error, UnavailableError):
@@ -250,7 +259,7 @@ class Poller:
         wish.outcome.add_done_callback(lambda outcome: self._ended(model, outcome))
         with self._requests.begin(model, requests) as begun:
             if isinstance(wish, LoadWish) and not begun:
-                wish = replace(wish, again=False, force=False)
+                wish = replace(wish, again=False, force=False, cause=A_POLL)
             tell(begun, wish.outcome)
             self._hand_over(wish)
 
@@ -259,7 +268,7 @@ class Poller:
         self._first_loads.end(model, error if isinstance(error, ServiceError) else None)
 
     def digest_of(self, model: ModelName, version: Version, fingerprint: str) -> str:
-        """Return the digest of a version that is there, `PENDING` while it is made. Any thread.
+        """Return the digest of a version that is there, `PENDING` until it is made. Any thread.
 
         "" where there is none, and for a content that has been replaced in the repository.
         """

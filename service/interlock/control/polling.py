@@ -16,7 +16,6 @@ from interlock.domain.config import ModelConfig, VersionPolicyKind
 from interlock.domain.config_agents import (
     Preliminary,
     Preparation,
-    all_agents,
     names_agents,
     preliminary,
     preliminary_override,
@@ -40,6 +39,15 @@ log = structlog.get_logger()
 
 _LOOKS: Final = 3
 """How often a model that changes under our eyes is looked at again before it is refused."""
+
+
+IsHeard = Callable[[str, bool], bool]
+"""Whether a model is for the policy to see though it names no agents: its name, and whether a
+request brings something of its own. Any thread; quick."""
+
+
+def _nobody_hears(_model: str, _is_overridden: bool) -> bool:
+    return False
 
 
 class NoVersionError(InvalidRequestError):
@@ -124,6 +132,7 @@ class DiskRepository:
     look: Callable[[Path], Fingerprint] = fingerprint
     scratch: Scratch = field(default_factory=Scratch)
     namespacing: bool = False
+    is_heard: IsHeard = _nobody_hears
 
     def snapshot(self) -> RepositorySnapshot:
         return read_repository(
@@ -168,7 +177,7 @@ class DiskRepository:
         model = ModelName(source.identifier)
         for remark in source.remarks:
             log.warning("remark on a model directory", model=model, remark=remark)
-        config, preparation = configured(source, look, auto_complete=self.auto_complete)
+        config, preparation = self._configured(source, look)
         found = {
             version: Candidate(
                 Version(version),
@@ -183,8 +192,14 @@ class DiskRepository:
 
     def poll_staged(self, model: ModelName, found: Mapping[int, Candidate]) -> Polled:
         source = self.read(model)
-        config, preparation = configured(source, PLAIN, auto_complete=self.auto_complete)
+        config, preparation = self._configured(source, PLAIN)
         return with_agents(self._chosen(config, source, found, PLAIN), preparation)
+
+    def _configured(
+        self, source: ModelSource, look: Look
+    ) -> tuple[ModelConfig, Preparation | None]:
+        is_heard = self.is_heard(source.identifier, look.config is not None)
+        return configured(source, look, auto_complete=self.auto_complete, is_heard=is_heard)
 
     def _look(self, model: ModelName) -> tuple[ModelSource, Fingerprint]:
         """Return what was read, and the fingerprint of that and of nothing newer.
@@ -232,27 +247,28 @@ class DiskRepository:
 
 
 def configured(
-    source: ModelSource, look: Look = PLAIN, *, auto_complete: bool
+    source: ModelSource, look: Look = PLAIN, *, auto_complete: bool, is_heard: bool = False
 ) -> tuple[ModelConfig, Preparation | None]:
     """Return the configuration of a model, and what its repository agents are to do before.
 
-    Where there are agents, nothing of the configuration counts before they have seen it but
-    which versions it selects. Raise ConfigError.
+    Where there are agents, or the policy is to hear of the model anyway, nothing of the
+    configuration counts before that but which versions it selects. Raise ConfigError.
     """
-    own = preliminary_of(source) if not look.files else Preliminary()
+    own = preliminary_of(source, is_heard=is_heard) if not look.files else Preliminary()
     if look.config is not None:
         asked_for = preliminary_override(look.config)
-        agents = all_agents(own.agents, asked_for.agents)
-        if not agents:
+        if not (own.agents or asked_for.agents or is_heard):
             return configure_override(
                 look.config,
                 model=source.name,
                 first_entries=source.first_entries,
                 auto_complete=auto_complete,
             ), None
-        policy = asked_for.version_policy
-        return ModelConfig(source.name, version_policy=policy), Preparation(agents, look.config)
-    if own.agents:
+        config = ModelConfig(source.name, version_policy=asked_for.version_policy)
+        return config, Preparation(
+            own.agents, look.config, asked_for.agents, brings_files=bool(look.files)
+        )
+    if own.agents or is_heard:
         config = ModelConfig(source.name, version_policy=own.version_policy)
         return config, Preparation(own.agents)
     return configure(
@@ -264,12 +280,12 @@ def configured(
     ), None
 
 
-def preliminary_of(source: ModelSource) -> Preliminary:
+def preliminary_of(source: ModelSource, *, is_heard: bool) -> Preliminary:
     """Return which agents a model's own configuration names. Raise ConfigError.
 
-    Cheap where the file does not name any.
+    Cheap where the file does not name any, and nobody else is to hear of the model.
     """
-    if not names_agents(source.config_text):
+    if not is_heard and not names_agents(source.config_text):
         return Preliminary()
     return preliminary(source.config_text, str(source.config_path))
 

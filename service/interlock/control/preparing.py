@@ -10,27 +10,36 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from interlock.control.agent_book import VerdictBook
 from interlock.control.agent_chain import AgentChain, Surroundings
+from interlock.control.agent_hearing import NAMELESS, Hearing, Judged, candidate_of
 from interlock.control.agent_links import ConfigReader, links_of, unquoted
 from interlock.control.agent_model import Found, Subject
+from interlock.control.agent_policy import AgentPolicy, ChosenAgent
 from interlock.control.agent_share import SharedChain
+from interlock.control.agent_verdicts import Verdict
 from interlock.control.lifecycle import OVER, Event, Phase, Transition
 from interlock.control.published import Place, Places
-from interlock.control.reports import LoadDropped, LoadFailed, Progress, Report
+from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked, Report
 from interlock.control.verifying import FilesMovedError
 from interlock.control.workers import Task, Workers
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import Preparation, preliminary_override
 from interlock.domain.config_rules import configure, configure_override
-from interlock.domain.errors import InternalError, ServiceError, UnavailableError
+from interlock.domain.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    UnavailableError,
+)
 from interlock.domain.ids import GenerationKey, Version
 from interlock.runtime.clock import Clock, monotonic
 from interlock.serving.load_job import LoadJob
-from interlock_agents.api import DirectoryLocation, Location
+from interlock_agents.api import Action, DirectoryLocation, Location
 from interlock_agents.catalog import AgentCatalog
 
 log = structlog.get_logger()
@@ -40,6 +49,10 @@ _THREADS: Final = 64
 
 class Agents(Protocol):
     """What the manager knows of repository agents. Nothing here blocks."""
+
+    def see(self, job: LoadJob) -> bool:
+        """Whether what a job loads goes through `prepare`; the same answer for ever."""
+        ...
 
     def prepare(self, jobs: Sequence[LoadJob]) -> None:
         """Let agents see what is to be loaded of a model, then have each version loaded.
@@ -61,6 +74,9 @@ class Agents(Protocol):
 class NoAgents:
     """Where no model has any."""
 
+    def see(self, job: LoadJob) -> bool:
+        return job.preparation is not None
+
     def prepare(self, jobs: Sequence[LoadJob]) -> None:
         """Raise LookupError: there is nobody to ask, and nothing passes unseen."""
         raise LookupError(f"{jobs[0].key} has agents, and this server has none")
@@ -72,6 +88,14 @@ class NoAgents:
         pass
 
 
+class Submits(Protocol):
+    """Does tasks in other threads; any thread may call."""
+
+    def submit(self, task: Task, *, dropped: Task) -> None:
+        """Do `task` soon, or `dropped` if it is given up before. Neither raises."""
+        ...
+
+
 class Loads(Protocol):
     """Who loads what agents have let pass."""
 
@@ -80,12 +104,18 @@ class Loads(Protocol):
         ...
 
 
+def no_policy() -> AgentPolicy | None:
+    """Return the policy of a server that has none."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What it takes to have agents at work, for all loads of a server.
 
     `check` raises FilesMovedError where the files of a job are no longer those that were to
-    be loaded; the second argument ends the sentence that says so.
+    be loaded; the second argument ends the sentence that says so. `policy` is the one in
+    force now, `None` on a server that never has one.
     """
 
     catalog: AgentCatalog
@@ -94,8 +124,15 @@ class Workshop:
     places: Places
     check: Callable[[LoadJob, str], None]
     auto_complete: bool = True
+    policy: Callable[[], AgentPolicy | None] = no_policy
 
-    def chain(self, jobs: Sequence[LoadJob], preparation: Preparation) -> AgentChain:
+    def hearing(self, job: LoadJob) -> Hearing:
+        """Return how a job stands with the policy that is in force now."""
+        return Hearing(self.policy(), candidate_of(job))
+
+    def chain(
+        self, jobs: Sequence[LoadJob], preparation: Preparation, agents: Sequence[ChosenAgent]
+    ) -> AgentChain:
         """Return the agents of a load. Raise ServiceError for one that nobody has."""
         first = jobs[0]
         location = DirectoryLocation(first.model_directory.absolute())
@@ -105,14 +142,20 @@ class Workshop:
             else preliminary_override(preparation.override).fields
         )
         return AgentChain(
-            Subject(first.key.model, tuple(job.key.version for job in jobs)),
-            links_of(preparation.agents, self.catalog),
+            Subject(
+                first.config.name,
+                tuple(job.key.version for job in jobs),
+                identifier=first.key.model,
+            ),
+            links_of(agents, self.catalog),
             Found(location, fields),
             self.surroundings,
         )
 
     def config_of(self, job: LoadJob, location: Location, place: Place) -> ModelConfig:
         """Return what a model runs with once its agents have been at work. Raise ServiceError."""
+        if job.preparation is None and place.is_original:
+            return job.config
         override = None if job.preparation is None else job.preparation.override
         entries = place.first_entries(job.config.name)
         if override is not None:
@@ -131,6 +174,14 @@ class Workshop:
                 first_entries=entries,
                 auto_complete=self.auto_complete,
             )
+
+
+class AtWork(NamedTuple):
+    """An agent that has not come back from an action yet."""
+
+    model: str
+    agent: str
+    action: str
 
 
 class _Stage(Enum):
@@ -152,16 +203,18 @@ class _Load:
 
     @property
     def preparation(self) -> Preparation:
-        preparation = self.jobs[0].preparation
-        if preparation is None:
-            raise LookupError(f"{self.jobs[0].key} has no agents")
-        return preparation
+        return self.jobs[0].preparation or NAMELESS
 
     @property
     def is_over(self) -> bool:
         """Whether nobody is to hear anything any more."""
         is_left = any(stage is not _Stage.OVER for stage in self._stages.values())
         return not is_left and (self._chain is None or self._chain.is_over)
+
+    @property
+    def at_work(self) -> tuple[tuple[str, Action], ...]:
+        """Its agents that are inside an action, and that action."""
+        return () if self._chain is None else self._chain.at_work
 
     @property
     def is_read(self) -> bool:
@@ -215,7 +268,10 @@ def _after(stage: _Stage, phase: Phase) -> _Stage:
 
 
 class Preparations:
-    """The agents of all that is loaded or serves. Any thread may call."""
+    """The agents of all that is loaded or serves. Any thread may call.
+
+    `workers` makes what does tasks in so many threads that are called so.
+    """
 
     def __init__(
         self,
@@ -224,17 +280,27 @@ class Preparations:
         loads: Loads,
         report: Callable[[Report], None],
         clock: Clock = monotonic,
+        workers: Callable[[str, int], Submits] = Workers,
     ) -> None:
         self._workshop = workshop
         self._loads = loads
         self._report = report
         self._clock = clock
-        self._workers = Workers("prepare", _THREADS)
-        self._tellers = Workers("agents-told", _THREADS)
+        self._workers = workers("prepare", _THREADS)
+        self._tellers = workers("agents-told", _THREADS)
         # Guards the two below and each load. Never held while an agent is waited for.
         self._changed = threading.Condition()
         self._open: set[_Load] = set()
         self._tenants: dict[GenerationKey, _Load] = {}
+        self._book = VerdictBook()
+
+    @property
+    def book(self) -> VerdictBook:
+        """What was found of each generation."""
+        return self._book
+
+    def see(self, job: LoadJob) -> bool:
+        return job.preparation is not None or self._workshop.policy() is not None
 
     def prepare(self, jobs: Sequence[LoadJob]) -> None:
         loads = [_Load(together) for together in _groups(jobs)]
@@ -245,8 +311,17 @@ class Preparations:
             give_up = partial(self._fail, load, UnavailableError("no thread is left for agents"))
             self._workers.submit(partial(self._run, load), dropped=give_up)
 
+    def verdict_of(self, key: GenerationKey) -> Verdict | None:
+        """Return what agents made of a generation, `None` where none have seen it.
+
+        Never blocks. Of one that failed as long as its reason is the last word on its version.
+        """
+        judged = self._book.judged(key)
+        return None if judged is None else judged.verdict
+
     def moved(self, move: Transition) -> None:
         with self._changed:
+            self._book.moved(move)
             load = self._tenants.get(move.key)
             if load is None:
                 return
@@ -273,6 +348,17 @@ class Preparations:
                 max(0.0, deadline - self._clock()),
             )
 
+    @property
+    def at_work(self) -> Sequence[AtWork]:
+        """The agents that are inside an action now."""
+        with self._changed:
+            loads = tuple(self._open)
+        return sorted(
+            AtWork(load.jobs[0].key.model, agent, action.value)
+            for load in loads
+            for agent, action in load.at_work
+        )
+
     def _run(self, load: _Load) -> None:
         try:
             self._hand_over(load, self._prepared(load))
@@ -286,14 +372,34 @@ class Preparations:
         """Return what is to be loaded, as the agents leave it behind. Raise ServiceError."""
         for job in load.jobs:
             self._workshop.check(job, "before its repository agents were asked")
+        hearing = self._workshop.hearing(load.jobs[0])
+        if hearing.decision.refusal is not None:
+            self._judge(load, hearing.refused())
+        chain = self._asked(load, hearing)
+        jobs = self._found(load, chain.location)
+        hearing = hearing.run_by(jobs[0].config.backend)
+        self._judge(load, hearing.judged(chain.heard))
+        may = hearing.decision.allow.host_code
+        return [replace(job, may_run_host_code=may) for job in jobs]
+
+    def _asked(self, load: _Load, hearing: Hearing) -> SharedChain:
+        """Return the agents once they have let a load pass. Raise ServiceError."""
+        self._write(load, hearing.judged(()))
         chain = SharedChain(
-            self._workshop.chain(load.jobs, load.preparation),
+            self._workshop.chain(load.jobs, load.preparation, hearing.decision.agents),
             [job.key.version for job in load.jobs],
             self._submit,
         )
         with self._changed:
             load.adopt(chain)
-        location = chain.prepare()
+        try:
+            chain.prepare()
+        finally:
+            self._write(load, hearing.judged(chain.heard))
+        return chain
+
+    def _found(self, load: _Load, location: Location) -> Sequence[LoadJob]:
+        """Return what is to be loaded from a location. Raise ServiceError."""
         place = self._workshop.places.of(location, load.jobs[0].model_directory.absolute())
         with self._changed:
             is_late = load.is_read
@@ -309,6 +415,30 @@ class Preparations:
             )
             for job in load.jobs
         ]
+
+    def _judge(self, load: _Load, judged: Judged) -> None:
+        """Write down the last word on a load. Raise InvalidRequestError where that is no."""
+        verdict = judged.verdict
+        keys = self._write(load, judged)
+        if verdict.refusal is not None:
+            raise InvalidRequestError(verdict.refusal)
+        if verdict.passes:
+            return
+        log.warning(
+            "the agent policy is against a model that is loaded all the same",
+            model=judged.candidate.model,
+            mode=verdict.mode.value,
+            reason=verdict.reason,
+        )
+        for key in keys:
+            self._report(Remarked(key, verdict.warning or ""))
+
+    def _write(self, load: _Load, judged: Judged) -> Sequence[GenerationKey]:
+        """Write down what was found, of what is not over yet; return of what that is."""
+        with self._changed:
+            wanted = [job.key for job in load.jobs if load.is_wanted(job.key.version)]
+            self._book.write(wanted, judged)
+        return wanted
 
     def _hand_over(self, load: _Load, jobs: Iterable[LoadJob]) -> None:
         with self._changed:

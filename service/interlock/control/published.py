@@ -4,6 +4,7 @@ Files in memory are no directory: what loads a version finds links to them in on
 server's own, by which they are opened where they are. What they hold is never copied.
 """
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from interlock.serving.load_job import Published
 from interlock_agents.api import DirectoryLocation, Location, PathError
 
 _PREFIX: Final = "files-"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _not_linked(error: OSError | PathError) -> ServiceError:
     """Return what to say of published files that cannot stand side by side."""
     if isinstance(error, PathError):
         return InvalidRequestError(str(error))
+    if error.errno in _NO_ROOM:
+        return InternalError(f"failed to write to the scratch directory: {error.strerror}")
     return InvalidRequestError(
         "what the repository agents have published is no model directory: "
         f"'{error.filename2 or error.filename}': {error.strerror}"

@@ -37,6 +37,7 @@ from interlock.control.wishes import (
     Trouble,
     UnloadWish,
 )
+from interlock.domain.cause import A_LOAD, SERVER, Actor, Cause, Deed, load_deed
 from interlock.domain.description import RolledBack
 from interlock.domain.errors import InvalidRequestError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName, Version
@@ -57,7 +58,9 @@ ModelWish = LoadWish | UnloadWish | RollbackWish | ReleaseWish | RetryWish | Tro
 class Follow(Protocol):
     """Whoever follows the repositories, as far as others may want something of him."""
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
         """Look at a model as soon as its files lie still, and load what is there.
 
         Return what is told when that has ended; with `force` what serves is loaded anew.
@@ -93,7 +96,7 @@ class Reception:
         self._turns = Turns()
         self.first_loads = FirstLoads()
 
-    def load(self, model: str, parameters: Mapping[str, Parameter]) -> None:
+    def load(self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER) -> None:
         """Return when the model serves what is on disk, or what came with the request.
 
         Without `wait`, return when the load has begun. Raise InvalidRequestError for the
@@ -110,9 +113,10 @@ class Reception:
         deadline = self._clock() + options.timeout_ms / 1000 if options.timeout_ms else None
         if self._follow is not None:
             # Nobody has to wait for the turn of a load that waits for its files.
-            outcome, has_begun = self._follow.ask(name, force=options.force), True
+            cause = Cause(Deed.LOAD, who)
+            outcome, has_begun = self._follow.ask(name, force=options.force, cause=cause), True
         elif self._turns.enter(name, self._left_s(deadline)):
-            wish = self._wish_for(name, options)
+            wish = self._wish_for(name, options, who)
             outcome, has_begun = self._ask(wish), isinstance(wish, LoadWish)
         else:
             raise answers.load_not_begun(name, options.timeout_ms)
@@ -123,7 +127,9 @@ class Reception:
         except TimeoutError:
             raise answers.load_not_ended(name, options.timeout_ms) from None
 
-    def unload(self, model: str, parameters: Mapping[str, Parameter]) -> int | None:
+    def unload(
+        self, model: str, parameters: Mapping[str, Parameter], who: Actor = SERVER
+    ) -> int | None:
         """Return when no version of the model is READY; with `wait`, when nothing is left of it.
 
         Then return how many bytes that gave back. Where the mode wants what the repository
@@ -134,11 +140,11 @@ class Reception:
         name = ModelName(model)
         self._overtake(name)
         self._overrides.forget(name)
-        wish = UnloadWish(name, hold=self._mode.wants_all)
+        wish = UnloadWish(name, hold=self._mode.wants_all, cause=Cause(Deed.UNLOAD, who))
         self._ask(wish).result()
         return wish.gone.result() if options.wait else None
 
-    def roll_back(self, model: str, version: int | None) -> RolledBack:
+    def roll_back(self, model: str, version: int | None, who: Actor = SERVER) -> RolledBack:
         """Return when the model serves what it served before its last change, and is held there.
 
         With a `version`, that one as it served last. Raise InvalidRequestError where there is
@@ -152,11 +158,11 @@ class Reception:
         except BaseException:
             self._turns.leave(name)
             raise
-        self._ask(RollbackWish(name, target)).result()
+        self._ask(RollbackWish(name, target, Cause(Deed.ROLLBACK, who))).result()
         versions = tuple(content.version for content in target)
         return RolledBack(versions, was_warm, Hold(HoldKind.ROLLBACK, versions).reason)
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, who: Actor = SERVER) -> None:
         """End the hold on a model; where somebody follows the repository, serve what it has.
 
         Raise InvalidRequestError where the model is not held.
@@ -168,13 +174,17 @@ class Reception:
         self._turns.enter(name)
         self._ask(ReleaseWish(name)).result()
         if self._follow is not None:
-            self._follow.ask(name).result()
+            self._follow.ask(name, cause=Cause(Deed.RELEASE, who)).result()
+
+    def forget_override(self, model: ModelName) -> None:
+        """Let the next load of a model take the configuration that the repository has."""
+        self._overrides.forget(model)
 
     def follow(self, follow: Follow) -> None:
         """Let loads by name go through whoever follows the repositories."""
         self._follow = follow
 
-    def retry(self, model: str, version: int | None) -> None:
+    def retry(self, model: str, version: int | None, who: Actor = SERVER) -> None:
         """Try again now what failed of a model, or of this version; return when it serves.
 
         Where nobody follows the repositories, with what is there now. Raise NotFoundError for
@@ -183,19 +193,20 @@ class Reception:
         """
         name = ModelName(model)
         number = None if version is None else Version(version)
+        cause = Cause(Deed.RETRY, who)
         view = self._view(name)
         if view is None:
             raise answers.unknown(name)
         if self._mode.follows:
-            wish = RetryWish(name, number)
+            wish = RetryWish(name, number, cause=cause)
             self._hand_over(wish)
             wish.outcome.result()
             return
         _check_failed(view, number)
         self._turns.enter(name)
-        found = self._poll(name)
+        found = self._poll(name, cause=cause)
         if isinstance(found, LoadWish) and view.alone:
-            self._ask(RetryWish(name, number, found.polled)).result()
+            self._ask(RetryWish(name, number, found.polled, cause)).result()
         else:
             self._ask(found).result()
 
@@ -212,7 +223,7 @@ class Reception:
             except UnavailableError as error:  # asked to stop before all had been asked for
                 self.first_loads.end(model, error)
                 continue
-            outcome = self._ask(self._poll(model, alone=True))
+            outcome = self._ask(self._poll(model, alone=True, cause=Cause(Deed.START)))
             outcome.add_done_callback(partial(self._first_load_ended, model))
         self.first_loads.all_named()
 
@@ -223,10 +234,13 @@ class Reception:
     def _left_s(self, deadline: float | None) -> float | None:
         return None if deadline is None else max(0.0, deadline - self._clock())
 
-    def _wish_for(self, model: ModelName, options: LoadOptions) -> LoadWish | Trouble:
+    def _wish_for(self, model: ModelName, options: LoadOptions, who: Actor) -> LoadWish | Trouble:
         look = Look(config=options.config, versions=options.versions, files=options.files)
         alone = self._mode.wants_all
-        wish = self._poll(model, look, force=options.force, alone=alone, again=True)
+        deed = load_deed(has_config=options.config is not None, has_files=bool(options.files))
+        wish = self._poll(
+            model, look, force=options.force, alone=alone, again=True, cause=Cause(deed, who)
+        )
         if isinstance(wish, LoadWish):
             wish.outcome.add_done_callback(partial(self._keep, wish.polled, look))
         return wish
@@ -278,6 +292,7 @@ class Reception:
         force: bool = False,
         alone: bool = False,
         again: bool = False,
+        cause: Cause,
     ) -> LoadWish | Trouble:
         return wish_of(
             model,
@@ -286,6 +301,7 @@ class Reception:
             force=force,
             alone=alone,
             again=again,
+            cause=cause,
         )
 
     def _first_snapshot(self) -> RepositorySnapshot:

@@ -13,7 +13,7 @@ from typing import Final
 from interlock.control import answers
 from interlock.control.actions import Action
 from interlock.control.adjusting import Adjustment, Stage, can_adjust
-from interlock.control.generations import KEPT, Record
+from interlock.control.generations import Record
 from interlock.control.holds import Hold
 from interlock.control.index import UNLOADED, ModelView, VersionView
 from interlock.control.lifecycle import (
@@ -36,6 +36,7 @@ from interlock.control.wishes import (
     Trouble,
     UnloadWish,
 )
+from interlock.domain.cause import A_LOAD, A_RETRY, Cause
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
@@ -83,7 +84,7 @@ class Unit:
     What is replaced stands by for `window_s`, unless it must go before its successor is
     built: `room_first`. Then `gave_way` is what has gone so, as long as nothing serves;
     `restores` says that it comes back, since its successor has failed.
-    `recent` stand by since the present wish.
+    `recent` stand by since the present wish. `cause` is why the model changed last.
     """
 
     model: ModelName
@@ -106,6 +107,7 @@ class Unit:
     restores: bool = False
     recent: set[GenerationKey] = field(default_factory=set)
     given_up: list[InstanceUpdate] = field(default_factory=list)
+    cause: Cause = A_LOAD
     _has_changed: bool = False
     _generations: dict[Version, int] = field(default_factory=dict)
     _directories: set[Path] = field(default_factory=set)
@@ -160,6 +162,11 @@ class Unit:
             adjusting=self.adjusting,
             window=self.window(now),
             room_first=self.room_first,
+            banned={
+                key: f"withdrawn: {record.remark}"
+                for key, record in self.records.items()
+                if record.is_banned
+            },
         )
 
     def window(self, now: float) -> Window | None:
@@ -167,7 +174,8 @@ class Unit:
         if not self.window_s or self.room_first:
             return None
         over = {key for key, until in self._standbys() if until <= now}
-        return Window(frozenset(self.recent), frozenset(over))
+        unkept = {key for key, record in self.records.items() if record.is_renewed}
+        return Window(frozenset(self.recent), frozenset(over), frozenset(unkept))
 
     def ready(self) -> list[Version]:
         """Return the versions that serve, ascending."""
@@ -258,9 +266,10 @@ class Unit:
         """Try again what has been in quarantine for long enough, unless a wish is under way."""
         if self.pending is None:
             times = {key.version: self._next_try(self.records[key]) for key in self.aspired}
-            self.retry(
-                {version for version, time in times.items() if time is not None and time <= now}
-            )
+            due = {version for version, time in times.items() if time is not None and time <= now}
+            if due:
+                self.cause = A_RETRY
+            self.retry(due)
 
     def retry(self, versions: AbstractSet[Version]) -> None:
         """Begin a new generation of the same content of those of the versions that failed.
@@ -279,6 +288,49 @@ class Unit:
                 self.begin_change()
                 again = self._try_again(record, found[key.version])
                 self.aspired = self.aspired - {key} | {again}
+
+    def renew(self, keys: AbstractSet[GenerationKey]) -> bool:
+        """Begin a new generation of what serves, beside it; whether nothing else is under way.
+
+        Not of what the repository has no more: nobody could see that any more.
+        """
+        versions = {key.version for key in keys}
+        if self.pending is not None or self.under_way(versions):
+            return False
+        for key in sorted(keys):
+            record = self.records.get(key)
+            if record is not None and record.phase is Phase.READY and self._is_there(record):
+                self._take_place(record)
+        return True
+
+    def readmit(self, versions: AbstractSet[Version]) -> None:
+        """Try again what went by the policy, where nothing else does that by itself."""
+        heirs = [self.records[key] for key in sorted(self.aspired) if key.version in versions]
+        for heir in heirs:
+            if heir.is_banned_heir and heir.phase is Phase.FAILED and not self.alone:
+                self._take_place(heir)
+
+    def ban(self, keys: AbstractSet[GenerationKey]) -> None:
+        """Let what serves, or stands by and is not asked for, go at once.
+
+        In the place of what was asked for a new generation begins, which fails as its policy
+        wants it to; so that nothing loads it again before that, or its content, is another. One
+        that its agents had let pass, and that failed after them, has another try: with the room
+        that there is then.
+        """
+        for key in sorted(keys & self.records.keys()):
+            record = self.records[key]
+            if record.phase is Phase.READY:
+                record.is_banned = True
+                if key in self.aspired:
+                    self._take_place(record)
+                elif any(heir.has_failed_late for heir in self._heirs(record)):
+                    self._take_place(record)
+                    self.room_first = True
+                for heir in self._heirs(record):
+                    heir.is_banned_heir = True
+            elif record.phase is Phase.STANDBY and key not in self.aspired:
+                record.is_banned = True
 
     def under_way(self, versions: AbstractSet[Version]) -> set[GenerationKey]:
         """Return which aspired generations of the versions are on their way."""
@@ -345,7 +397,11 @@ class Unit:
             self.hold = before.hold
         if before is not None and before.polled is not None and before.alone:
             self.aspire(before.polled, alone=True)
-        elif ready := {key for key, phase in self.actual.items() if phase is Phase.READY}:
+        elif ready := {
+            key
+            for key, record in self.records.items()
+            if record.phase is Phase.READY and not record.is_banned
+        }:
             for key in ready:
                 self._let_be(self.records[key])
             self.aspired = frozenset(ready)
@@ -380,6 +436,8 @@ class Unit:
             self._remember(record)
         elif event is Event.ADJUST:
             self.past = self.past.became(record.content)
+        if record.phase is Phase.READY:
+            record.is_banned_heir = False
         if record.phase is Phase.STANDBY:
             self._let_be(record)
             record.standby_until = now + self.window_s
@@ -431,7 +489,13 @@ class Unit:
         return ModelView(
             model=self.model,
             versions=tuple(
-                VersionView(version, readiness_of(record.phase), self._reason(record))
+                VersionView(
+                    version,
+                    readiness_of(record.phase),
+                    self._reason(record),
+                    record.remark,
+                    is_withdrawn=record.is_banned_heir,
+                )
                 for version, record in self._shown()
             ),
             trouble="" if trouble is None else trouble.error.reason,
@@ -488,6 +552,35 @@ class Unit:
     def _key_of(self, candidate: Candidate) -> GenerationKey:
         return self._kept(candidate) or self._begin(candidate)
 
+    def _is_there(self, record: Record) -> bool:
+        """Whether the repository had this content when it was last asked."""
+        found = None if self.polled is None else self.polled.found.get(record.key.version)
+        return self.polled is None or (
+            found is not None and found.fingerprint == record.fingerprint
+        )
+
+    def _heirs(self, record: Record) -> list[Record]:
+        """Return the generations of the same content that are aspired to."""
+        return [
+            one
+            for one in self._generations_of(record.key.version)
+            if one.key in self.aspired and one.fingerprint == record.fingerprint
+        ]
+
+    def _take_place(self, record: Record) -> GenerationKey:
+        """Aspire to a new generation of the same content in the place of what is aspired to."""
+        version = record.key.version
+        self._let_be(record)
+        self.room_first = False
+        record.is_renewed = True
+        if self.polled is not None and self._is_there(record):
+            again = self._begin(self.polled.found[version])
+        else:
+            again = self._begin_again(record.content)
+        others = {key for key in self.aspired if key.version != version}
+        self.aspired = frozenset(others | {again})
+        return again
+
     def _try_again(self, record: Record, candidate: Candidate) -> GenerationKey:
         """Begin a new generation of a content that has failed."""
         again = self._begin(candidate)
@@ -497,7 +590,7 @@ class Unit:
     def _kept(self, candidate: Candidate) -> GenerationKey | None:
         for record in self._generations_of(candidate.version):
             if record.fingerprint == candidate.fingerprint and (
-                record.phase in KEPT or self._is_quarantined(record)
+                record.may_stay or self._is_quarantined(record)
             ):
                 self._let_be(record)
                 return record.key
@@ -510,6 +603,7 @@ class Unit:
             if (
                 polled is not None
                 and record.phase is Phase.READY
+                and record.may_stay
                 and can_adjust(record.body, record.job.config, candidate, polled)
             ):
                 self._adjust(record, candidate, polled)
@@ -570,13 +664,17 @@ class Unit:
 
     def _add(self, record: Record) -> GenerationKey:
         self._directories.add(record.job.model_directory)
+        record.cause = self.cause
+        before = self._generations_of(record.key.version)
+        same = (one for one in before if one.fingerprint == record.fingerprint)
+        record.is_banned_heir = any(one.is_banned_heir for one in same)
         self.records[record.key] = record
         return record.key
 
     def _key_of_content(self, content: Content) -> GenerationKey:
         """Return what of a content is loaded, or a new generation of it."""
         record = self.records.get(content.key)
-        if record is not None and record.phase in KEPT:
+        if record is not None and record.may_stay:
             self._let_be(record)
             return record.key
         as_candidate = Candidate(content.version, content.fingerprint)
@@ -629,9 +727,13 @@ class Unit:
             yield version, (ready or records)[0]
 
     def _reason(self, record: Record) -> str:
-        """Return the reason in the index; what serves says why its successor does not."""
+        """Return the reason in the index; what serves says what the policy has against it."""
         if record.phase is not Phase.READY:
             return record.reason
+        return "; ".join(text for text in (self._shortcoming(record), record.remark) if text)
+
+    def _shortcoming(self, record: Record) -> str:
+        """Return why something else than what serves does not."""
         if record.why_unchanged:
             return record.why_unchanged
         newest = self._generations_of(record.key.version)[0]

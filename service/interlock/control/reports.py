@@ -20,6 +20,18 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Remarked:
+    """What the index is to say of the version for as long as it serves, "" for nothing.
+
+    What is contested serves on for a while, and is not what whoever asks for its content gets.
+    """
+
+    key: GenerationKey
+    text: str
+    is_contested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The version was built, and it passed; `served` belongs to the manager from here on."""
 
@@ -82,4 +94,4 @@ class Unloaded:
 
 
 Update = UpdatePrepared | UpdateFailed
-Report = Progress | Loaded | LoadFailed | LoadDropped | Update | Drained | Unloaded
+Report = Progress | Remarked | Loaded | LoadFailed | LoadDropped | Update | Drained | Unloaded

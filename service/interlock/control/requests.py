@@ -13,6 +13,7 @@ from functools import partial
 
 from interlock.control import answers
 from interlock.control.wishes import pass_on
+from interlock.domain.cause import A_LOAD, Cause
 from interlock.domain.errors import NotFoundError, ServiceError, UnavailableError
 from interlock.domain.ids import ModelName
 from interlock.repository.stager import StagedVersion
@@ -25,6 +26,7 @@ class Request:
 
     model: ModelName
     force: bool = False
+    cause: Cause = A_LOAD
     outcome: "Future[None]" = field(default_factory=Future)
 
 

@@ -1,7 +1,7 @@
 """What others ask of the manager, and what a poll of a model found.
 
 A wish carries the future that is told how it ended: `None`, or a ServiceError in the words
-that the client may read.
+that the client may read, and a cause: what is done, and who does it.
 """
 
 from concurrent.futures import Future
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock.control.rollback import Content
+from interlock.domain.cause import A_LOAD, A_RETRY, A_ROLLBACK, AN_UNLOAD, Cause
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import Preparation
 from interlock.domain.errors import NotFoundError, ServiceError
-from interlock.domain.ids import ModelName, Version
+from interlock.domain.ids import GenerationKey, ModelName, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class LoadWish:
     alone: bool = False
     again: bool = False
     follows: bool = False
+    cause: Cause = A_LOAD
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
@@ -91,6 +93,7 @@ class UnloadWish:
 
     model: ModelName
     hold: bool = False
+    cause: Cause = AN_UNLOAD
     outcome: "Future[None]" = field(default_factory=Future)
     gone: "Future[int]" = field(default_factory=Future)
 
@@ -101,6 +104,7 @@ class RollbackWish:
 
     model: ModelName
     contents: tuple[Content, ...]
+    cause: Cause = A_ROLLBACK
     outcome: "Future[None]" = field(default_factory=Future)
 
 
@@ -122,6 +126,23 @@ class RetryWish:
     model: ModelName
     version: Version | None = None
     polled: Polled | None = None
+    cause: Cause = A_RETRY
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewWish:
+    """What the policy for repository agents wants of a model after it has changed.
+
+    `renewed` shall be loaded again, beside what serves, so that agents see it; `retried` are
+    the versions that failed by it; `withdrawn` shall not serve any more, whatever is asked for.
+    The outcome is an error where something else is under way: nothing is renewed then.
+    """
+
+    model: ModelName
+    renewed: frozenset[GenerationKey] = frozenset()
+    retried: frozenset[Version] = frozenset()
+    withdrawn: frozenset[GenerationKey] = frozenset()
     outcome: "Future[None]" = field(default_factory=Future)
 
 
@@ -140,6 +161,7 @@ class Trouble:
     answer: ServiceError
     unready: bool = False
     is_request: bool = False
+    cause: Cause = A_LOAD
     outcome: "Future[None]" = field(default_factory=Future)
 
     @property
@@ -184,6 +206,7 @@ Wish = (
     | RollbackWish
     | ReleaseWish
     | RetryWish
+    | ReviewWish
     | Trouble
     | Stop
     | UnloadAll

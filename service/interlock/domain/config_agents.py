@@ -44,30 +44,22 @@ class Preliminary:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is to be done with a model before it is loaded: its agents, in their order.
+    """What is to be done with a model before it is loaded: its own agents, in their order.
 
     `override` is a configuration as JSON that came with the request, and takes the place of
-    the one that the agents leave behind.
+    the one that the agents leave behind; `overriding` are the agents that it names. With
+    `brings_files` the files came with the request too.
     """
 
     agents: tuple[AgentConfig, ...]
     override: str | None = None
+    overriding: tuple[AgentConfig, ...] = ()
+    brings_files: bool = False
 
 
 def names_agents(text: str | None) -> bool:
     """Whether the text of a file may name agents; a look that costs next to nothing."""
     return text is not None and _FIELD in text
-
-
-def all_agents(
-    own: Sequence[AgentConfig], asked_for: Sequence[AgentConfig]
-) -> tuple[AgentConfig, ...]:
-    """Return the agents of a model with a configuration override: none of its own is dropped.
-
-    Its own come first; of those that the override asks for, the ones that it has already do
-    not run twice.
-    """
-    return (*own, *(agent for agent in asked_for if agent not in own))
 
 
 def preliminary(text: str | None, path: str) -> Preliminary:

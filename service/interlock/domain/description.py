@@ -1,6 +1,7 @@
 """Everything that is known of one model: what is on disk, and what the server made of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -11,10 +12,33 @@ PENDING: Final = "pending"
 
 
 @dataclass(frozen=True, slots=True)
+class AgentDescription:
+    """What one repository agent said; `reason` is why it refuses, "" where it has passed."""
+
+    name: str
+    passed: bool
+    reason: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictDescription:
+    """What was made of what the agents of a generation said, in the order of their words.
+
+    `outcome` is a word of the audit log; `reason` is what is against it, "" where it has passed.
+    """
+
+    outcome: str
+    reason: str = ""
+    agents: tuple[AgentDescription, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationDescription:
     """One content of a version: requests inside it are `leases`, `instances` take them.
 
     `digest` is that of its files, `PENDING` until they have been read, "" where nobody does.
+    `verdict` is `None` where no repository agent has seen it.
     """
 
     state: VersionState
@@ -22,6 +46,7 @@ class GenerationDescription:
     leases: int
     digest: str = ""
     instances: int = 0
+    verdict: VerdictDescription | None = None
 
 
 @dataclass(frozen=True, slots=True)

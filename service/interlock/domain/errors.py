@@ -5,7 +5,13 @@ A class here says what went wrong in the words of the domain. It does not know g
 that escapes is a bug, and clients see it as INTERNAL.
 """
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+_MAX_REASON: Final = 4000
+"""Characters. Every reason is in the index, which is to be read with whatever else is in it."""
+_CUT: Final = " [...]"
+_UNFIT: Final = re.compile(r"[^\n\t -~\u00a0-\ud7ff\ue000-\U0010ffff]")
 
 
 class ServiceError(Exception):
@@ -19,8 +25,15 @@ class ServiceError(Exception):
 
     @property
     def reason(self) -> str:
-        """The text for RepositoryIndex: the kind of error, a colon, the message."""
-        return f"{self.word}: {self}"
+        """The text for RepositoryIndex: the kind of error, a colon, the message.
+
+        Fit to be sent and shown, whatever is in the message: names of files may be no text,
+        and what foreign code says may be of any length.
+        """
+        text = f"{self.word}: {self}"
+        if len(text) > _MAX_REASON:
+            text = text[:_MAX_REASON] + _CUT
+        return _UNFIT.sub("?", text)
 
 
 class InvalidRequestError(ServiceError):
@@ -45,6 +58,10 @@ class UnavailableError(ServiceError):
     """It exists, or will, but cannot be used now: loading, draining, full, stopping."""
 
     word = "Unavailable"
+
+
+class NotAllowedError(UnavailableError):
+    """The server's settings do not let whoever asks do this."""
 
 
 class UnsupportedError(ServiceError):

@@ -13,6 +13,7 @@ from interlock.domain.description import (
     LoadPlan,
     ModelDescription,
     PlannedStep,
+    VerdictDescription,
     VersionDescription,
 )
 from interlock.domain.transition import Phase, Transition, VersionState
@@ -106,10 +107,33 @@ def _version(version: VersionDescription, zero: datetime) -> pb.DescribeResponse
 def _generation(
     generation: GenerationDescription, zero: datetime
 ) -> pb.DescribeResponse.Generation:
+    verdict = generation.verdict
     return pb.DescribeResponse.Generation(
         state=encode_state(generation.state, zero),
         leases=generation.leases,
         fingerprint=generation.fingerprint,
         digest=generation.digest,
         instances=generation.instances,
+        verdict=None if verdict is None else _verdict(verdict),
     )
+
+
+def _verdict(verdict: VerdictDescription) -> pb.DescribeResponse.Verdict:
+    return pb.DescribeResponse.Verdict(
+        outcome=verdict.outcome,
+        reason=_text(verdict.reason),
+        agents=[
+            pb.DescribeResponse.Agent(
+                name=_text(agent.name),
+                passed=agent.passed,
+                reason=_text(agent.reason),
+                notes={_text(name): _text(value) for name, value in agent.notes.items()},
+            )
+            for agent in verdict.agents
+        ],
+    )
+
+
+def _text(text: str) -> str:
+    """Return a text of an agent, which may quote what is no UTF-8, as protobuf takes it."""
+    return text.encode(errors="replace").decode()

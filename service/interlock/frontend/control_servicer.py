@@ -4,10 +4,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
+from interlock.domain.cause import Actor, Deed
 from interlock.domain.errors import InvalidRequestError, NotFoundError
 from interlock.domain.transition import Transition, VersionState
+from interlock.frontend.auditing import Asked
 from interlock.frontend.control_codec import (
     encode_description,
     encode_move,
@@ -85,7 +88,7 @@ class ControlServicer:
         self._gate.check_started()
         return encode_plan(self._inspection.plan(request.model))
 
-    def rollback(self, request: pb.RollbackRequest) -> pb.RollbackResponse:
+    def rollback(self, request: pb.RollbackRequest, who: Actor) -> pb.RollbackResponse:
         self._gate.check_started()
         version = parse_version(request.version)
         if request.release:
@@ -93,20 +96,22 @@ class ControlServicer:
                 raise InvalidRequestError(
                     "a release ends the hold on the whole model and takes no version"
                 )
-            self._control.release(request.model)
+            self._control.release(request.model, who)
             return pb.RollbackResponse()
-        done = self._control.roll_back(request.model, None if version == LATEST else version)
+        done = self._control.roll_back(request.model, None if version == LATEST else version, who)
         return pb.RollbackResponse(
             versions=map(str, done.versions), was_warm=done.was_warm, hold=done.hold
         )
 
-    def retry(self, request: pb.RetryRequest) -> pb.RetryResponse:
+    def retry(self, request: pb.RetryRequest, who: Actor) -> pb.RetryResponse:
         self._gate.check_started()
         version = parse_version(request.version)
-        self._control.retry(request.model, None if version == LATEST else version)
+        self._control.retry(request.model, None if version == LATEST else version, who)
         return pb.RetryResponse()
 
     def service(self, guard: Guard, pools: Pools) -> Service:
+        ask = partial(guard.unary, category=_CATEGORY)
+        change = partial(guard.changing, category=_CATEGORY, pool=pools.repository)
         return Service(
             CONTROL_SERVICE,
             {
@@ -116,39 +121,50 @@ class ControlServicer:
                     request=pb.WatchRequest,
                     category=_CATEGORY,
                     pool=pools.quick,
+                    asked=lambda request: Asked("watch", request.model),
                 ),
-                "History": guard.unary(
+                "History": ask(
                     self.history,
                     request=pb.HistoryRequest,
-                    category=_CATEGORY,
                     pool=pools.quick,
+                    asked=lambda request: Asked("history", request.model),
                 ),
-                "Describe": guard.unary(
+                "Describe": ask(
                     self.describe,
                     request=pb.DescribeRequest,
-                    category=_CATEGORY,
                     pool=pools.inspection,
+                    asked=lambda request: Asked("describe", request.model),
                 ),
-                "Plan": guard.unary(
+                "Plan": ask(
                     self.plan,
                     request=pb.PlanRequest,
-                    category=_CATEGORY,
                     pool=pools.inspection,
+                    asked=lambda request: Asked("plan", request.model),
                 ),
-                "Retry": guard.unary(
-                    self.retry,
-                    request=pb.RetryRequest,
-                    category=_CATEGORY,
-                    pool=pools.repository,
-                ),
-                "Rollback": guard.unary(
-                    self.rollback,
-                    request=pb.RollbackRequest,
-                    category=_CATEGORY,
-                    pool=pools.repository,
+                "Retry": change(self.retry, request=pb.RetryRequest, asked=_asked_to_retry),
+                "Rollback": change(
+                    self.rollback, request=pb.RollbackRequest, asked=_asked_to_roll_back
                 ),
             },
         )
+
+
+def _asked_to_retry(request: pb.RetryRequest) -> Asked:
+    return Asked(Deed.RETRY.value, request.model, _named(request.version))
+
+
+def _asked_to_roll_back(request: pb.RollbackRequest) -> Asked:
+    deed = Deed.RELEASE if request.release else Deed.ROLLBACK
+    return Asked(deed.value, request.model, _named(request.version))
+
+
+def _named(text: str) -> int | None:
+    """Return the version that a request names, if it does."""
+    try:
+        version = parse_version(text)
+    except InvalidRequestError:
+        return None
+    return None if version == LATEST else version
 
 
 @dataclass(slots=True)

@@ -52,6 +52,11 @@ class Gate:
         """Whether calls of this group need a header; fixed for the life of the server."""
         return category in self._expected
 
+    def key_name(self, category: Category) -> str:
+        """Return the header that calls of this group need to pass, "" where they need none."""
+        expected = self._expected.get(category)
+        return "" if expected is None else expected[0]
+
     def check(self, category: Category, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Let the call pass, or raise UnavailableError.
 

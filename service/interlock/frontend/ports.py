@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from interlock.domain.cause import Actor
 from interlock.domain.description import LoadPlan, ModelDescription, RolledBack
-from interlock.domain.ids import Version
+from interlock.domain.ids import GenerationKey, Version
 from interlock.domain.readiness import IndexEntry, ServerPhase
 from interlock.domain.transition import News, Transition, VersionState
 
@@ -13,13 +14,20 @@ LogValue = bool | int | str
 
 
 class ModelControl(Protocol):
-    """Loading and unloading, and what is known of every model. Any thread may call."""
+    """Loading and unloading, and what is known of every model. Any thread may call.
 
-    def load(self, model: str, parameters: Mapping[str, LoadParameter]) -> None:
+    `who` is whoever asks.
+    """
+
+    def load(self, model: str, parameters: Mapping[str, LoadParameter], who: Actor) -> None:
         """Load or reload a model; return when it serves. Raise ServiceError with the reason."""
         ...
 
-    def unload(self, model: str, parameters: Mapping[str, LoadParameter]) -> int | None:
+    def remarks(self, model: str) -> Sequence[str]:
+        """Return what is held against what serves of a model. Never blocks."""
+        ...
+
+    def unload(self, model: str, parameters: Mapping[str, LoadParameter], who: Actor) -> int | None:
         """Unload every version; return when none is READY.
 
         Where the parameters ask for it, return when nothing is left, and how many bytes that
@@ -27,18 +35,18 @@ class ModelControl(Protocol):
         """
         ...
 
-    def retry(self, model: str, version: int | None) -> None:
+    def retry(self, model: str, version: int | None, who: Actor) -> None:
         """Try again what failed of a model, or of this version; return when it serves."""
         ...
 
-    def roll_back(self, model: str, version: int | None) -> RolledBack:
+    def roll_back(self, model: str, version: int | None, who: Actor) -> RolledBack:
         """Serve again what served before the last change, or this version as it did last.
 
         Return when it serves, and is held. Raise ServiceError with the reason.
         """
         ...
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, who: Actor) -> None:
         """End the hold on a model. Raise InvalidRequestError where there is none."""
         ...
 
@@ -66,6 +74,13 @@ class ModelInspection(Protocol):
 
     def history(self, model: str) -> Mapping[Version, Sequence[Transition]]:
         """Return the last moves of each version, oldest first; raise NotFoundError."""
+        ...
+
+    def digest_of(self, key: GenerationKey) -> str:
+        """Return the digest of a generation that serves, `PENDING` until it is made.
+
+        "" where there is none. Never blocks.
+        """
         ...
 
     def describe(self, model: str) -> ModelDescription:

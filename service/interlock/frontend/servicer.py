@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
 
+from interlock.domain.cause import Actor, Deed, load_deed
 from interlock.domain.config import TensorConfig
 from interlock.domain.errors import (
     InvalidRequestError,
@@ -18,7 +20,9 @@ from interlock.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from interlock.domain.ids import GenerationKey
 from interlock.domain.readiness import IndexEntry
+from interlock.frontend.auditing import Asked
 from interlock.frontend.gate import Gate
 from interlock.frontend.health import is_ready
 from interlock.frontend.pools import Pools
@@ -52,6 +56,20 @@ EXTENSIONS: Final = (
 
 BYTES_FREED: Final = "interlock-bytes-freed"
 """The trailing metadata of an unload that was waited for."""
+POLICY_WARNING: Final = "interlock-policy-warning"
+"""The trailing metadata of a load of what the policy is against and lets pass all the same."""
+_MAX_WARNING: Final = 600
+
+_PLAIN: Final = "".join(map(chr, range(32, 127))).replace("%", "")
+
+DIGEST: Final = "x-interlock-digest"
+"""Trailing metadata of ModelMetadata: what the version is made of that the answer is about."""
+VERSION: Final = "x-interlock-version"
+"""The same: which version that is."""
+
+_CONFIG: Final = "config"
+_FILE: Final = "file:"
+_WAIT: Final = "wait"
 
 _NO_SHARED_MEMORY: Final = (
     "shared memory is not implemented: send tensors in the request and take them from the response"
@@ -71,6 +89,7 @@ class Servicer:
         logs: LogControl,
         gate: Gate,
         version: str,
+        digest_of: Callable[[GenerationKey], str],
     ) -> None:
         self._table = table
         self._control = control
@@ -78,6 +97,7 @@ class Servicer:
         self._logs = logs
         self._gate = gate
         self._version = version
+        self._digest_of = digest_of
 
     def server_live(self, _request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         self._gate.check_not_exiting()
@@ -102,18 +122,24 @@ class Servicer:
             name=SERVER_NAME, version=self._version, extensions=EXTENSIONS
         )
 
-    def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    def model_metadata(
+        self, request: pb.ModelMetadataRequest
+    ) -> WithTrailers[pb.ModelMetadataResponse]:
+        """With the version and its digest behind it; without one, where that is not known."""
         served = self._find(request.name, request.version)
         versions = [served.key.version] if request.version else self._ready_versions(served)
         config = served.config
         batched = config.max_batch_size > 0
-        return pb.ModelMetadataResponse(
+        digest = self._digest_of(served.key)
+        trailers = {VERSION: served.version_text, **({DIGEST: digest} if digest else {})}
+        metadata = pb.ModelMetadataResponse(
             name=config.name,
             versions=map(str, versions),
             platform=config.platform or config.backend,
             inputs=[_tensor(tensor, batched=batched) for tensor in config.inputs],
             outputs=[_tensor(tensor, batched=batched) for tensor in config.outputs],
         )
+        return WithTrailers(metadata, trailers)
 
     def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         served = self._find(request.name, request.version)
@@ -130,18 +156,23 @@ class Servicer:
         entries = self._control.index(ready_only=request.ready)
         return pb.RepositoryIndexResponse(models=map(_index_line, entries))
 
-    def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+    def load(
+        self, request: pb.RepositoryModelLoadRequest, who: Actor
+    ) -> WithTrailers[pb.RepositoryModelLoadResponse]:
         _check_repository_name(request.repository_name)
         self._gate.check_started()
-        self._control.load(request.model_name, _load_parameters(request.parameters))
-        return pb.RepositoryModelLoadResponse()
+        self._control.load(request.model_name, _load_parameters(request.parameters), who)
+        remarks = "; ".join(self._control.remarks(request.model_name))
+        trailers = {POLICY_WARNING: _in_ascii(remarks)} if remarks else {}
+        return WithTrailers(pb.RepositoryModelLoadResponse(), trailers)
 
     def unload(
-        self, request: pb.RepositoryModelUnloadRequest
+        self, request: pb.RepositoryModelUnloadRequest, who: Actor
     ) -> WithTrailers[pb.RepositoryModelUnloadResponse]:
         _check_repository_name(request.repository_name)
         self._gate.check_started()
-        freed = self._control.unload(request.model_name, _load_parameters(request.parameters))
+        parameters = _load_parameters(request.parameters)
+        freed = self._control.unload(request.model_name, parameters, who)
         trailers = {} if freed is None else {BYTES_FREED: str(freed)}
         return WithTrailers(pb.RepositoryModelUnloadResponse(), trailers)
 
@@ -225,15 +256,16 @@ class Servicer:
 
     def _repository_handlers(self, guard: Guard, pools: Pools) -> dict[str, grpc.RpcMethodHandler]:
         make = partial(guard.unary, category="model-repository")
+        change = partial(guard.changing, category="model-repository", pool=pools.repository)
         return {
             "RepositoryIndex": make(
                 self.repository_index, request=pb.RepositoryIndexRequest, pool=pools.quick
             ),
-            "RepositoryModelLoad": make(
-                self.load, request=pb.RepositoryModelLoadRequest, pool=pools.repository
+            "RepositoryModelLoad": change(
+                self.load, request=pb.RepositoryModelLoadRequest, asked=_asked_to_load
             ),
-            "RepositoryModelUnload": make(
-                self.unload, request=pb.RepositoryModelUnloadRequest, pool=pools.repository
+            "RepositoryModelUnload": change(
+                self.unload, request=pb.RepositoryModelUnloadRequest, asked=_asked_to_unload
             ),
         }
 
@@ -255,9 +287,28 @@ def _index_line(entry: IndexEntry) -> pb.RepositoryIndexResponse.ModelIndex:
     )
 
 
+def _asked_to_load(request: pb.RepositoryModelLoadRequest) -> Asked:
+    names = list(request.parameters)
+    deed = load_deed(
+        has_config=_CONFIG in names, has_files=any(name.startswith(_FILE) for name in names)
+    )
+    wait = request.parameters[_WAIT] if _WAIT in names else None
+    waits = wait is None or wait.WhichOneof("parameter_choice") != "bool_param" or wait.bool_param
+    return Asked(deed.value, request.model_name, waits=waits)
+
+
+def _asked_to_unload(request: pb.RepositoryModelUnloadRequest) -> Asked:
+    return Asked(Deed.UNLOAD.value, request.model_name)
+
+
 def _check_repository_name(name: str) -> None:
     if name:
         raise UnsupportedError("'repository_name' specification is not supported")
+
+
+def _in_ascii(text: str) -> str:
+    """Return a text as metadata can hold it: percent-encoded where it is not plain ASCII."""
+    return quote(text[:_MAX_WARNING], safe=_PLAIN)
 
 
 def _load_parameters(

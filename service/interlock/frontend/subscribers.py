@@ -17,6 +17,7 @@ import structlog
 from google.protobuf.message import Message
 
 from interlock.domain.errors import ExhaustedError, UnavailableError
+from interlock.frontend.auditing import Asked
 from interlock.frontend.gate import EXITING, Category
 from interlock.frontend.rpc import Guard, in_pool
 from interlock.runtime.clock import Clock
@@ -111,6 +112,7 @@ class Subscribers:
         request: type[_Request],
         category: Category,
         pool: ThreadPoolExecutor,
+        asked: Callable[[_Request], Asked] | None = None,
     ) -> grpc.RpcMethodHandler:
         """Make the handler of a method that takes one message and answers without end."""
 
@@ -118,7 +120,7 @@ class Subscribers:
             self.admit()
             return begin(message)
 
-        checked = guard.checked(admitted, category)
+        checked = guard.checked(admitted, category, asked=asked)
 
         def handle(message: _Request, context: grpc.ServicerContext, send: Send) -> None:
             self.open(checked(message, context), context, send)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from interlock.domain.errors import InvalidRequestError
 _RESERVED: Final = frozenset({"warmup", "golden", "initial_state", "configs"})
 _IGNORED: Final = frozenset({"lost+found", "__pycache__"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_VERSION: Final = 2**63 - 1
 _CONFIG_FILE: Final = "config.pbtxt"
@@ -25,6 +27,8 @@ _LEFT_BEHIND: Final = re.compile(
 )
 MANIFEST_FILE: Final = "manifest.json"
 """In a model's directory: what files the model is made of, says whoever published it."""
+SIGNATURE_FILE: Final = "model.sig"
+"""In a model's directory: who has signed all others, the manifest among them. It comes last."""
 
 
 def check_model_name(name: str) -> None:
@@ -51,6 +55,11 @@ def is_ignored(name: str) -> bool:
     system's and Python's.
     """
     return name.startswith(".") or name in _IGNORED
+
+
+def is_nameable(name: str) -> bool:
+    """Whether a request could name it: what is not UTF-8 on the disk comes as lone surrogates."""
+    return name.isascii() or _SURROGATE.search(name) is None
 
 
 def is_left_behind(name: str) -> bool:
@@ -103,6 +112,14 @@ def default_config_path(model_directory: Path) -> Path:
 def is_config(path: str) -> bool:
     """Whether a file of a model, by its relative path, says how to serve it, and nothing else."""
     return path == _CONFIG_FILE or path.startswith(f"{_CONFIG_FOLDER}/")
+
+
+def root_around(path: Path, roots: Iterable[Path]) -> Path | None:
+    """Return the repository that a path lies in, by its name or after all links, if it does."""
+    for root in roots:
+        if path.absolute().is_relative_to(root.absolute()) or is_inside(path, root):
+            return root
+    return None
 
 
 def is_linked_inside(path: Path, directory: Path) -> bool:

@@ -2,7 +2,8 @@
 
 `manifest.json` in the model's directory holds the size and the SHA-256 of every file, for
 each version apart and once for what all versions share. A version is what its manifest says
-or it is not complete; a model without one is judged by how long it has lain still.
+or it is not complete; a model without one is judged by how long it has lain still. A
+signature need not be listed: it is made of all other files, the manifest among them.
 """
 
 import json
@@ -16,7 +17,13 @@ from typing import Final
 
 from interlock.domain.errors import InvalidRequestError
 from interlock.repository.digest import FileDigest
-from interlock.repository.layout import MANIFEST_FILE, is_ignored, is_left_behind, version_of
+from interlock.repository.layout import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    is_ignored,
+    is_left_behind,
+    version_of,
+)
 from interlock.repository.listing import FILE, Entry
 from interlock.repository.plain_file import open_file
 
@@ -103,7 +110,7 @@ def compare_sizes(manifest: Manifest, version: int, files: Iterable[Entry]) -> C
             for path in present
             if there[path].kind != FILE or there[path].size != listed[path].size
         ),
-        unlisted=tuple(sorted(there.keys() - listed.keys())),
+        unlisted=_unlisted(there, listed),
     )
 
 
@@ -122,21 +129,28 @@ def compare_digests(
         missing=tuple(sorted(listed.keys() - digests.keys())),
         other_size=other_size,
         other_content=tuple(path for path in other if path not in other_size),
-        unlisted=tuple(sorted(digests.keys() - listed.keys())),
+        unlisted=_unlisted(digests, listed),
     )
 
 
+def _unlisted(there: Iterable[str], listed: Mapping[str, FileDigest]) -> tuple[str, ...]:
+    return tuple(sorted(set(there) - listed.keys() - {SIGNATURE_FILE}))
+
+
 def manifest_of(digests: Mapping[str, FileDigest], versions: Iterable[int]) -> Manifest:
-    """Return the manifest of files with these digests; a version may have no files."""
+    """Return the manifest of files with these digests; a version may have no files.
+
+    A signature is not listed.
+    """
     own: dict[int, dict[str, FileDigest]] = {version: {} for version in sorted(versions)}
     common: dict[str, FileDigest] = {}
     for path, file in sorted(digests.items()):
         first, _, rest = path.partition("/")
         version = version_of(first)[0] if rest else None
-        if version is None:
-            common[path] = file
-        else:
+        if version is not None:
             own[version][rest] = file
+        elif path != SIGNATURE_FILE:
+            common[path] = file
     return Manifest(common, own)
 
 

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import structlog
@@ -161,9 +162,37 @@ def _remove_if_dead(folder: Path) -> None:
 
 def _remove(directory: Path) -> None:
     try:
-        # Follows no link on the way down.
-        shutil.rmtree(directory)
+        try:
+            # Follows no link on the way down.
+            shutil.rmtree(directory)
+        except (OSError, RecursionError):
+            _remove_piecemeal(directory)
     except FileNotFoundError:
         pass
     except OSError as error:
         log.warning("scratch folder left behind", folder=str(directory), reason=error.strerror)
+
+
+def _remove_piecemeal(directory: Path) -> None:
+    """Remove a tree however deep it is, and whatever its folders' modes are.
+
+    What was copied from where nobody may write cannot be written to either.
+    """
+    due = [directory]
+    while due:
+        folder = due.pop()
+        folder.chmod(0o700)
+        with os.scandir(folder) as entries:
+            found = tuple(entries)
+        for entry in found:
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink()
+            elif folder == directory:
+                due.append(Path(entry.path))
+            else:
+                Path(entry.path).chmod(0o700)
+                # To the top, so that no path is ever long.
+                due.append(Path(entry.path).rename(directory / f".removed-{token_hex(16)}"))
+        if folder != directory:
+            folder.rmdir()
+    directory.rmdir()

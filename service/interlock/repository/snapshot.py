@@ -116,9 +116,12 @@ class RootListing(NamedTuple):
 
 
 def list_root(root: Path) -> RootListing:
-    """List the directories of a root that are not ignored. Raise OSError where that fails."""
+    """List the directories of a root that can be models. Raise OSError where that fails."""
     device = root.stat().st_dev
-    names = frozenset(name for name in subdirectories(root) if not layout.is_ignored(name))
+    found = subdirectories(root)
+    names = frozenset(
+        one for one in found if layout.is_nameable(one) and not layout.is_ignored(one)
+    )
     return RootListing(os.path.realpath(root), device, names)
 
 

@@ -36,6 +36,7 @@ class LoadJob:
     `preparation` the agents are asked first, and `config` says no more than which versions
     there are, until they are done; `published` is where they have put its files. With
     `is_awaited` requests come as soon as it is shown: they come for the version before it.
+    `may_run_host_code` is whether code that the files carry may run in the server's process.
     """
 
     key: GenerationKey
@@ -45,6 +46,7 @@ class LoadJob:
     preparation: Preparation | None = None
     published: Published | None = None
     is_awaited: bool = False
+    may_run_host_code: bool = True
 
     @property
     def directory(self) -> Path:

@@ -191,7 +191,11 @@ class ModelLoader:
         version_directory = job.directory / str(job.key.version)
         _refuse_what_is_no_file(version_directory)
         files = VersionFiles(
-            job.directory, version_directory, job.key.version, is_linked=job.is_linked
+            job.directory,
+            version_directory,
+            job.key.version,
+            is_linked=job.is_linked,
+            may_run_host_code=job.may_run_host_code,
         )
         backend = self._backends.find(job.config.backend, model=job.config.name)
         opened = backend.open(files, job.config)

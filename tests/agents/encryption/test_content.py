@@ -360,14 +360,14 @@ def test_keys_are_wiped_however_it_ends() -> None:
 
 def test_whoever_waits_can_end_it_between_chunks() -> None:
     file = encrypted(weights(3 * CHUNK), chunk_bytes=CHUNK)
-    looks: list[int] = []
+    looks: list[tuple[int, int]] = []
 
     class NobodyWaitsError(Exception):
         pass
 
-    def look() -> None:
-        looks.append(1)
-        if len(looks) == 2:
+    def look(begin: int, size: int) -> None:
+        looks.append((begin, size))
+        if len(looks) == 3:
             raise NobodyWaitsError
 
     with EncryptedFile.open(
@@ -375,9 +375,10 @@ def test_whoever_waits_can_end_it_between_chunks() -> None:
     ) as opened:
         memory = bytearray(opened.size)
         with pytest.raises(NobodyWaitsError):
-            opened.read_into(memoryview(memory), between=look)
+            opened.read_into(memoryview(memory), before=look)
 
-    assert memory[2 * CHUNK :] == bytes(CHUNK)
+    assert looks == [(0, CHUNK), (CHUNK, CHUNK), (2 * CHUNK, CHUNK)]
+    assert memory == weights(3 * CHUNK)[: 2 * CHUNK] + bytes(CHUNK)
 
 
 def test_a_stream_may_give_less_than_it_is_asked_for() -> None:

@@ -319,6 +319,11 @@ def test_a_ring_says_where_it_has_looked(directory: Path) -> None:
     )
 
 
+def test_a_ring_of_one_source_has_no_more_to_say(directory: Path) -> None:
+    with pytest.raises(KeyUnavailableError, match=r"^no key 'other' in key directory '.*'$"):
+        KeyRing([KeyDirectory(directory)]).find("other")
+
+
 def test_a_ring_is_made_from_what_flags_say(directory: Path) -> None:
     ring = ring_of(directory, ["env:NO_SUCH_VARIABLE"])
 

@@ -35,12 +35,16 @@ def test_pairs_are_by_their_clear_paths() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["config.pbtxt", "manifest.json", "model.sig"])
+@pytest.mark.parametrize(
+    "path", ["config.pbtxt", "configs/gpu.pbtxt", "manifest.json", "model.sig"]
+)
 def test_some_clear_files_speak_for_themselves(path: str) -> None:
     assert pairs([path, f"{path}.enc"]) == {path: f"{path}.enc"}
 
 
-@pytest.mark.parametrize("path", ["1/model.onnx", "1/config.pbtxt", "labels.txt", "x.enc"])
+@pytest.mark.parametrize(
+    "path", ["1/model.onnx", "1/config.pbtxt", "configs/gpu/x.pbtxt", "labels.txt", "x.enc"]
+)
 def test_no_other_clear_file_may_lie_beside_an_encrypted_one(path: str) -> None:
     with pytest.raises(EncryptionError) as raised:
         pairs([path, f"{path}.enc"])

@@ -229,6 +229,36 @@ def test_describe_shows_what_arrives_sizes_and_digests(command_line: CommandLine
     ]
 
 
+def test_describe_shows_what_agents_said(command_line: CommandLine) -> None:
+    answer = described()
+    verdict = answer.versions[1].generations[0].verdict
+    verdict.outcome, verdict.reason = "refused", "the agent 'checksum'\nrefuses it"
+    verdict.agents.add(name="signature", passed=True, notes={"signer": "release", "key": "k"})
+    verdict.agents.add(name="checksum", passed=False, reason="Mismatched\nfile hash")
+    with scripted_server({"Describe": answer}) as server:
+        printed = command_line.ask(server, ["describe", "m"])
+        told = command_line.ask(server, ["describe", "m", "-o=json"]).json
+
+    assert printed.lines[-3:] == [
+        "version 2#1: agent signature passed; key=k; signer=release",
+        "version 2#1: agent checksum refused: Mismatched file hash",
+        "version 2#1: verdict refused: the agent 'checksum' refuses it",
+    ]
+    assert told["versions"][1]["generations"][0]["verdict"] == {
+        "outcome": "refused",
+        "reason": "the agent 'checksum'\nrefuses it",
+        "agents": [
+            {
+                "name": "signature",
+                "passed": True,
+                "reason": "",
+                "notes": {"key": "k", "signer": "release"},
+            },
+            {"name": "checksum", "passed": False, "reason": "Mismatched\nfile hash", "notes": {}},
+        ],
+    }
+
+
 def test_describe_in_json_has_everything(command_line: CommandLine) -> None:
     with scripted_server({"Describe": described()}) as server:
         told = command_line.ask(server, ["describe", "m", "-o=json"]).json

@@ -14,6 +14,7 @@ from interlock_agents.locked_memory import LockedMemory
 from tests.support.agent_model import AgentModelFake
 from tests.support.command_line import CommandLine
 from tests.support.encryption import MASTER, PAIR, KeysFake, write_key
+from tests.support.signing import P256, write_private_key
 
 CONFIG = 'name: "m"\nbackend: "onnxruntime"  # as always\n'
 
@@ -92,6 +93,16 @@ def test_a_model_is_encrypted_elsewhere(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "pair.pub", "published"]
 
 
+def test_the_folders_on_the_way_there_are_made(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path
+) -> None:
+    out = tmp_path / ".releases" / "1" / "m"
+
+    printed = command_line.run("encrypt", str(model), "--recipient", public, "--out", str(out))
+
+    assert (printed.code, read(out)) == (0, CLEAR)
+
+
 def test_the_result_can_be_json(command_line: CommandLine, model: Path, public: str) -> None:
     printed = command_line.run("encrypt", str(model), "--recipient", public, "--json")
 
@@ -138,18 +149,102 @@ def test_a_model_without_a_configuration_gets_one(
     assert not (model / "config.pbtxt.enc").exists()
 
 
+NAMED = 'backend: "onnxruntime" model_repository_agents { agents { name: "checksum" } }\n'
+
+
+@pytest.mark.parametrize("is_in_place", [True, False])
+def test_configurations_with_names_keep_their_agents(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path, *, is_in_place: bool
+) -> None:
+    (model / "configs").mkdir()
+    (model / "configs" / "gpu.pbtxt").write_text(NAMED)
+    out = model if is_in_place else tmp_path / "out"
+    words = [] if is_in_place else ["--out", str(out)]
+
+    assert command_line.run("encrypt", str(model), "--recipient", public, *words).code == 0
+
+    assert (out / "configs" / "gpu.pbtxt").read_text() == stub_of(NAMED, "", model="m")
+    assert read(out) == {**CLEAR, "configs/gpu.pbtxt": NAMED}
+    printed = command_line.run("encrypt", str(out), "--recipient", public)
+    assert printed.err == "interlock encrypt: no file is there that is not encrypted\n"
+
+
+def test_configurations_with_names_ask_for_the_agent(
+    command_line: CommandLine, model: Path, public: str
+) -> None:
+    (model / "configs").mkdir()
+    place = model / "configs" / "gpu.pbtxt"
+    place.write_text('backend: "onnxruntime"\n')
+    words = ("--recipient", public, "--file", "*/model.onnx")
+
+    assert command_line.run("encrypt", str(model), *words).code == 0
+    assert 'name: "decrypt"' in place.read_text()
+    assert 'backend: "onnxruntime"' in place.read_text()
+
+
 @pytest.mark.parametrize("is_in_place", [True, False])
 def test_a_manifest_is_written_anew(
     command_line: CommandLine, model: Path, public: str, tmp_path: Path, *, is_in_place: bool
 ) -> None:
     out = model if is_in_place else tmp_path / "out"
     command_line.run("manifest", str(model))
+    before = (model / "manifest.json").read_text()
 
     words = [] if is_in_place else ["--out", str(out)]
     assert command_line.run("encrypt", str(model), "--recipient", public, *words).code == 0
 
     assert command_line.run("manifest", "--check", str(out)).code == 0
-    assert "manifest.json" not in read(out)
+    assert (out / "manifest.json").read_text() != before
+    assert read(out) == {**CLEAR, "manifest.json": before}
+
+
+def test_a_manifest_of_encrypted_files_is_not_encrypted(
+    command_line: CommandLine, model: Path, public: str
+) -> None:
+    command_line.run("encrypt", str(model), "--recipient", public)
+    command_line.run("manifest", str(model))
+    (model / "3").mkdir()
+    (model / "3" / "model.onnx").write_text("weights 3")
+
+    assert command_line.run("encrypt", str(model), "--recipient", public).code == 0
+
+    assert command_line.run("manifest", "--check", str(model)).code == 0
+    assert read(model) == {**CLEAR, "3/model.onnx": "weights 3"}
+
+
+def test_a_signature_without_the_manifest_is_not_encrypted(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path
+) -> None:
+    key = write_private_key(tmp_path / "release.key", P256)
+    command_line.run("sign", str(model), f"--key={key}")
+    command_line.run("manifest", str(model))
+    before = tree(model)
+
+    printed = command_line.run("encrypt", str(model), "--recipient", public)
+
+    assert printed.code == 1
+    assert printed.err == (
+        "interlock encrypt: model.sig is not of manifest.json as it is; sign again: "
+        "'interlock sign' comes last\n"
+    )
+    assert tree(model) == before
+
+
+def test_a_signature_of_encrypted_files_is_not_encrypted(
+    command_line: CommandLine, model: Path, public: str, tmp_path: Path
+) -> None:
+    key = write_private_key(tmp_path / "release.key", P256)
+    command_line.run("encrypt", str(model), "--recipient", public)
+    command_line.run("sign", str(model), f"--key={key}")
+    (model / "3").mkdir()
+    (model / "3" / "model.onnx").write_text("weights 3")
+
+    printed = command_line.run("encrypt", str(model), "--recipient", public, "--json")
+
+    assert (model / "model.sig").exists()
+    assert not (model / "model.sig.enc").exists()
+    assert printed.json == {"files": 1, "bytes": 9, "recipients": ["pair"], "sign_again": True}
+    assert "model.sig is of the old files; sign again" in printed.err
 
 
 def test_every_recipient_can_read_it(

@@ -1,13 +1,17 @@
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from interlock.backends.base import Instance, VersionFiles
 from interlock.cli.examination import Examination, Finding, Severity, unreadable
+from interlock.cli.rehearsal import Gap, Left
 from interlock.domain.config import ModelConfig, ModelFacts
+from interlock.domain.config_agents import AgentConfig
 from interlock.domain.errors import ServiceError, UnavailableError
-from interlock.repository.snapshot import read_model
+from interlock.repository.snapshot import ModelSource, read_model
 from tests.support.configs import tensor
 
 FACTS = ModelFacts((tensor("x", -1, 4),), (tensor("y", -1, 2),))
@@ -47,6 +51,32 @@ class FakeOpener:
         return model
 
 
+@dataclass
+class FakeAgents:
+    """Leave a model as it was, but for `config` and `directory`, or refuse it with `error`."""
+
+    directory: Path | None = None
+    config: str | None = None
+    gaps: tuple[Gap, ...] = ()
+    is_able: bool = True
+    error: ServiceError | None = None
+    asked: list[tuple[str, Sequence[int]]] = field(default_factory=list)
+
+    @contextmanager
+    def at_work(
+        self, source: ModelSource, agents: Sequence[AgentConfig], versions: Sequence[int]
+    ) -> Iterator[Left]:
+        self.asked += [(agent.name, versions) for agent in agents]
+        if self.error is not None:
+            raise self.error
+        left = replace(
+            source,
+            directory=self.directory or source.directory,
+            config_text=self.config or source.config_text,
+        )
+        yield Left(left if self.is_able else None, tuple(versions), self.gaps)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """An ONNX model without a configuration, in version 1."""
@@ -61,12 +91,15 @@ def examined(
     config: str | None = None,
     *,
     opener: FakeOpener | None = None,
+    agents: FakeAgents | None = None,
     auto_complete: bool = True,
 ) -> tuple[Finding, ...]:
     if config is not None:
         (model / "config.pbtxt").write_text(config)
     source = read_model([model.parent], model.name)
-    return Examination(source, opener or FakeOpener(), auto_complete=auto_complete).run()
+    return Examination(
+        source, opener or FakeOpener(), agents or FakeAgents(), auto_complete=auto_complete
+    ).run()
 
 
 def test_a_model_that_would_load_is_ok_in_each_version(model: Path) -> None:
@@ -250,3 +283,67 @@ def test_a_label_file_that_is_no_text_is_an_error(model: Path) -> None:
 
 def test_a_model_that_cannot_be_read_has_its_problem() -> None:
     assert unreadable("m", "no", Path("/r")) == Finding("m", Severity.ERROR, "no", path="/r/m")
+
+
+NAMING = 'model_repository_agents { agents [ { name: "checksum" } ] }'
+
+
+def test_agents_see_the_versions_that_would_be_loaded(model: Path) -> None:
+    (model / "2").mkdir()
+    agents = FakeAgents()
+
+    findings = examined(model, NAMING, agents=agents)
+
+    assert agents.asked == [("checksum", (2,))]
+    assert findings == (Finding("m", Severity.OK, version=2),)
+
+
+def test_what_agents_leave_behind_is_what_counts(model: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    opener = FakeOpener()
+    agents = FakeAgents(scratch, config=TENSORS.replace("4", "5"))
+
+    (finding,) = examined(model, NAMING, opener=opener, agents=agents)
+
+    assert opener.opened[0][0].version_directory == scratch / "1"
+    assert "shape [-1,5]" in finding.message
+    assert str(scratch) not in repr(finding)
+
+
+def test_a_configuration_that_is_broken_behind_its_agents_is_shown_nevertheless(
+    model: Path,
+) -> None:
+    (finding,) = examined(model, f"{NAMING}\nmax_batch_size: -1")
+
+    assert (finding.severity, finding.line) == (Severity.ERROR, 2)
+
+
+def test_what_agents_have_against_a_model_is_an_error(model: Path) -> None:
+    (finding,) = examined(model, NAMING, agents=FakeAgents(error=UnavailableError("not today")))
+
+    assert finding == Finding("m", Severity.ERROR, "not today", path=str(model / "config.pbtxt"))
+
+
+def test_what_could_not_be_looked_at_is_a_warning(model: Path) -> None:
+    gap = Gap("not examined: a.enc", "See --key-directory.", ("a.enc",))
+
+    (finding,) = examined(model, NAMING, agents=FakeAgents(gaps=(gap,), is_able=False))
+
+    assert finding == Finding(
+        "m",
+        Severity.WARNING,
+        "not examined: a.enc",
+        path=str(model),
+        hint="See --key-directory.",
+        unexamined=("a.enc",),
+    )
+
+
+def test_agents_are_not_asked_where_nothing_would_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    agents = FakeAgents()
+
+    (finding,) = examined(tmp_path / "m", NAMING, agents=agents)
+
+    assert finding.message.startswith("at least one version must be available")
+    assert agents.asked == []

@@ -89,6 +89,8 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ),
     ("repoagent-directory", "/agents", [ROOT], lambda s: s.agents.directory, Path("/agents")),
     ("agent-timeout-secs", "2.5", [ROOT], lambda s: s.agents.timeout_s, 2.5),
+    ("agent-policy", "/policy.yaml", [ROOT], lambda s: s.agents.policy, Path("/policy.yaml")),
+    ("agent-policy-grace-secs", "60", [ROOT], lambda s: s.agents.policy_grace_s, 60.0),
     ("key-directory", "/keys", [ROOT], lambda s: s.agents.key_directory, Path("/keys")),
     ("key-source", "env:KEYS", [ROOT], lambda s: s.agents.key_sources, ("env:KEYS",)),
     (
@@ -187,6 +189,13 @@ CASES: list[tuple[str, str, list[str], Callable[[Settings], Any], Any]] = [
     ("log-warning", "false", [ROOT], lambda s: s.logs.warning, False),
     ("log-error", "false", [ROOT], lambda s: s.logs.error, False),
     ("log-format", "iso8601", [ROOT], lambda s: s.logs.format, LogFormat.ISO8601),
+    (
+        "audit-log",
+        "/var/log/audit.jsonl",
+        [ROOT],
+        lambda s: s.logs.audit_log,
+        Path("/var/log/audit.jsonl"),
+    ),
     ("access-log", "0.1", [ROOT], lambda s: s.logs.access_log, 0.1),
 ]
 by_name = pytest.mark.parametrize(

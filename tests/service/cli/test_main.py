@@ -155,6 +155,15 @@ def test_a_refusal_comes_with_what_may_help(
     assert (printed.code, printed.err) == (1, f"interlock: UNAVAILABLE: {text} ({hint})\n")
 
 
+def test_a_refusal_that_names_the_flag_itself_is_left_alone(command_line: CommandLine) -> None:
+    text = "explicit model load / unload is not allowed: start the server with --a-flag"
+    refusal = Refusal(grpc.StatusCode.UNAVAILABLE, text)
+    with scripted_server({"RepositoryModelLoad": refusal}) as server:
+        printed = command_line.ask(server, ["load", "m"])
+
+    assert printed.err == f"interlock: UNAVAILABLE: {text}\n"
+
+
 def test_the_environment_names_the_server(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from interlock.repository.digest import FileDigest, digest_files
 from interlock.repository.listing import Entry
 from interlock.repository.manifest import read
 from tests.support.command_line import CommandLine
+from tests.support.signing import P256, write_private_key
 
 
 @pytest.fixture
@@ -56,6 +57,27 @@ def test_a_model_that_is_as_written_is_fine(command_line: CommandLine, model: Pa
         0,
         f"{model}: as listed: 3 files, 24 bytes, versions: 1, 2\n",
     )
+
+
+def test_says_when_a_signature_is_not_of_what_was_written(
+    command_line: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    key = write_private_key(tmp_path / "release.key", P256)
+    command_line.run("sign", str(model), f"--key={key}")
+    told = (
+        f"interlock manifest: {model}: model.sig is not of this manifest.json; sign again: "
+        "'interlock sign' comes last\n"
+    )
+
+    printed = command_line.run("manifest", str(model))
+    assert (printed.code, printed.err) == (0, told)
+    assert command_line.run("manifest", "--json", str(model)).json[0]["sign_again"] is True
+
+    command_line.run("sign", str(model), f"--key={key}")
+    printed = command_line.run("manifest", str(model))
+    assert (printed.code, printed.err) == (0, "")
+    assert "sign_again" not in command_line.run("manifest", "--json", str(model)).json[0]
+    assert command_line.run("manifest", "--check", str(model)).code == 0
 
 
 def test_says_which_version_is_not_as_written(command_line: CommandLine, model: Path) -> None:

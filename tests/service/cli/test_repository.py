@@ -76,6 +76,15 @@ def test_a_load_brings_what_it_is_told_to(command_line: CommandLine, tmp_path: P
     assert (printed.code, printed.out) == (0, "loading m\n")
 
 
+def test_a_load_says_what_the_policy_has_against_the_model(command_line: CommandLine) -> None:
+    with scripted_server({"RepositoryModelLoad": pb.RepositoryModelLoadResponse()}) as server:
+        server.trailers["interlock-policy-warning"] = "policy: Gr%C3%B6%C3%9Fe%0A100 %25"
+        printed = command_line.ask(server, ["load", "m"])
+
+    assert (printed.code, printed.out) == (0, "loaded m\n")
+    assert printed.err == "interlock load: policy: Größe 100 %\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [

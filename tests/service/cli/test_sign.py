@@ -91,6 +91,39 @@ def test_the_name_is_that_of_the_directory_however_it_is_spelled(
     assert verdict(model).name == "m"
 
 
+def test_a_manifest_that_is_not_the_models_is_not_signed(
+    command_line: CommandLine, model: Path, key: Path
+) -> None:
+    assert command_line.run("manifest", str(model)).code == 0
+    assert sign(command_line, model, key).code == 0
+    before = (model / "model.sig").read_bytes()
+    (model / "1" / "model.onnx").write_text("content of 1/model.onnX" * 1000)
+
+    printed = sign(command_line, model, key)
+
+    assert printed.code == 1
+    assert printed.err == (
+        f"interlock sign: {model}: manifest.json is not that of the model: version 1: 2 of 3 "
+        "files, 1/model.onnx differs from manifest.json; run 'interlock manifest' first\n"
+    )
+    assert (model / "model.sig").read_bytes() == before
+
+    command_line.run("manifest", str(model))
+    assert sign(command_line, model, key).code == 0
+    assert verdict(model).files == 5
+
+
+def test_a_manifest_that_is_none_is_not_signed(
+    command_line: CommandLine, model: Path, key: Path
+) -> None:
+    (model / "manifest.json").write_text("[]")
+
+    printed = sign(command_line, model, key)
+
+    assert printed.code == 1
+    assert "manifest.json: must be an object; run 'interlock manifest' first" in printed.err
+
+
 def test_signs_with_ed25519(command_line: CommandLine, model: Path, tmp_path: Path) -> None:
     key = write_private_key(tmp_path / "ed.key", ED25519)
 

@@ -10,8 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Link
+from interlock.control.agent_model import Found
 from interlock.control.agent_pool import AgentPool, Ending
 from interlock.control.agent_story import IllegalActionError
+from interlock.control.agent_verdicts import Heard
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -51,6 +53,13 @@ SERVED = [L, C, U, D]
 PATIENCE_S = 30.0
 LOAD_NAME = "TRITONREPOAGENT_ACTION_LOAD"
 
+SLOW = AgentPool(notice_s=0.01)
+
+
+def load(stage: Stage) -> None:
+    """Have it loaded, wherever to."""
+    stage.chain.load()
+
 
 def nobody() -> None:
     """Do nothing, in a thread of the pool."""
@@ -83,6 +92,55 @@ def test_those_behind_the_one_that_refuses_are_never_made() -> None:
     assert stage.stories == [[L, F], [L, F], []]
     assert [player.made for player in stage.players] == [1, 1, 0]
     assert stage.diary[2:] == [("b", F), ("a", F)]
+
+
+def test_what_agents_say_is_kept_as_far_as_they_came() -> None:
+    def note(_: Action, model: AgentModel) -> None:
+        model.note("signer", "release")
+
+    stage = Stage(on(L, note), on(L, raising(AgentError("no"))), nothing, parameters={"k": "v"})
+
+    refusal_of(stage)
+
+    assert stage.chain.heard == (
+        Heard("a", {"k": "v"}, notes={"signer": "release"}),
+        Heard("b", {"k": "v"}, refusal="no"),
+    )
+
+
+def test_one_that_only_looks_on_may_refuse_and_leaves_nothing_behind() -> None:
+    def publish_and_refuse(_: Action, model: AgentModel) -> None:
+        model.publish(in_memory(model, config=b""))
+        raise AgentError("no")
+
+    stage = Stage(on(L, publish_and_refuse), nothing, is_binding=False)
+
+    live(stage)
+
+    assert stage.stories == [SERVED, SERVED]
+    assert [words.refusal for words in stage.chain.heard] == ["no", None]
+    assert stage.chain.location is NOWHERE
+
+
+@pytest.mark.parametrize("how", [Ending.OVER_TIME, Ending.NO_THREAD])
+def test_one_that_only_looks_on_holds_nothing_up(how: Ending) -> None:
+    fates = iter([how])
+    stage = Stage(
+        nothing, nothing, is_binding=False, pool=PoolFake(lambda: next(fates, Ending.RETURNED))
+    )
+
+    assert stage.chain.load() is NOWHERE
+
+    assert stage.chain.heard[0].refusal is not None
+    assert stage.stories[1] == [L]
+    stage.chain.close()
+
+
+def test_one_that_only_looks_on_does_not_keep_a_load_that_nobody_wants() -> None:
+    fates = iter([Ending.CUT_OFF])
+    stage = Stage(nothing, is_binding=False, pool=PoolFake(lambda: next(fates, Ending.RETURNED)))
+
+    assert isinstance(refusal_of(stage), UnavailableError)
 
 
 SIZES_AND_PLACES = [(size, place) for size in range(1, 5) for place in range(size)]
@@ -370,7 +428,8 @@ def test_what_is_kept_of_a_refusal_keeps_nothing_of_the_agents() -> None:
 def test_each_sees_what_the_one_before_has_published_and_its_configuration(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "config.pbtxt").write_text("from disk")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "config.pbtxt").write_text("from disk")
     seen: list[tuple[Location, object]] = []
 
     def look(_: Action, model: AgentModel) -> None:
@@ -379,12 +438,13 @@ def test_each_sees_what_the_one_before_has_published_and_its_configuration(
     def publish(_: Action, model: AgentModel) -> None:
         model.publish(in_memory(model, config=b"from memory"))
 
-    directory = DirectoryLocation(tmp_path)
-    stage = Stage(on(L, look), publishing(directory), on(L, look), on(L, publish))
+    found, part = DirectoryLocation(tmp_path), DirectoryLocation(tmp_path / "part")
+    acts = (on(L, look), publishing(part), on(L, look), on(L, publish))
+    stage = Stage(*acts, found=Found(found, {"name": "m"}))
 
     published = stage.chain.load()
 
-    assert seen == [(NOWHERE, "m"), (directory, "from disk")]
+    assert seen == [(found, "m"), (part, "from disk")]
     assert published is stage.chain.location
     assert published.file("config.pbtxt").read() == b"from memory"
     stage.chain.close()
@@ -405,7 +465,8 @@ def test_a_configuration_that_cannot_be_read_where_it_was_published_fails_the_lo
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config.pbtxt").write_bytes(b"\xff")
-    stage = Stage(publishing(DirectoryLocation(tmp_path)), nothing)
+    location = DirectoryLocation(tmp_path)
+    stage = Stage(publishing(location), nothing, found=Found(location))
 
     with pytest.raises(UnicodeDecodeError):
         stage.chain.load()
@@ -455,3 +516,46 @@ def test_other_agents_go_on_while_one_hangs() -> None:
     assert stage.stories == [SERVED, [L, C], SERVED]
     gate.set()
     eventually(lambda: stage.stories == [SERVED] * 3)
+
+
+def test_an_agent_that_takes_long_is_in_the_log_and_known_to_be_at_work() -> None:
+    gate = threading.Event()
+    stage = Stage(nothing, on(L, lambda _action, _model: gate.wait(PATIENCE_S)), pool=SLOW)
+    with capture_logs() as logs:
+        loading = spawn("loading", lambda: load(stage))
+        eventually(lambda: len(logs) >= 2)
+        at_work = stage.chain.at_work
+        gate.set()
+        loading.join(PATIENCE_S)
+
+    assert at_work == (("b", L),)
+    assert stage.chain.at_work == ()
+    said = {"model": "m", "agent": "b", "action": LOAD_NAME, "seconds": 0, "log_level": "warning"}
+    assert logs[0] == {"event": "an agent is still at work", **said}
+    stage.chain.close()
+
+
+class UnspeakableError(AgentError):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (UnspeakableError("x"), InvalidRequestError, "UnspeakableError"),
+        (AgentError(""), InvalidRequestError, "agent 'a' refuses it, and does not say why"),
+        (AgentError("x", "nobody"), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError("x", []), InternalError, "x"),  # type: ignore[arg-type]
+        (AgentError(17), InvalidRequestError, "17"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_refusal_that_is_not_as_it_should_be_is_a_refusal(
+    raised: AgentError, kind: type[ServiceError], says: str
+) -> None:
+    refused = refusal_of(Stage(raising(raised)))
+
+    assert type(refused) is kind
+    assert str(refused) == says

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from interlock.control.agent_links import ConfigReader, links_of
+from interlock.control.agent_policy import ChosenAgent
 from interlock.domain.config_agents import AgentConfig
 from interlock.domain.config_text import ConfigError
 from interlock.domain.errors import InvalidRequestError
-from interlock_agents.api import DirectoryLocation, FilesLocation, Location, MemoryFile
+from interlock_agents.api import AgentError, DirectoryLocation, FilesLocation, Location, MemoryFile
 from interlock_agents.catalog import AgentCatalog
 from interlock_agents.checksum import ChecksumAgent
 
@@ -29,16 +30,20 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
         file.close()
 
 
-def test_a_name_leads_to_an_agent_with_its_parameters() -> None:
-    (link,) = links_of([AgentConfig("checksum", {"MD5:x": "ab"})], AgentCatalog())
+@pytest.mark.parametrize("kind", [ChosenAgent, AgentConfig])
+def test_a_name_leads_to_an_agent_with_its_parameters(
+    kind: type[ChosenAgent] | type[AgentConfig],
+) -> None:
+    (link,) = links_of([kind("checksum", {"MD5:x": "ab"})], AgentCatalog())
 
+    assert link.is_binding
     assert link.name == "checksum"
     assert link.parameters == {"MD5:x": "ab"}
     assert isinstance(link.make(), ChecksumAgent)
 
 
 def test_a_name_that_nobody_has_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    agents = [AgentConfig("checksum"), AgentConfig("nobody")]
+    agents = [ChosenAgent("checksum", {}), ChosenAgent("nobody", {})]
     catalog = AgentCatalog(directory=tmp_path, installed=lambda: ())
 
     with pytest.raises(InvalidRequestError) as refused:
@@ -48,6 +53,16 @@ def test_a_name_that_nobody_has_is_refused_before_anything_is_made(tmp_path: Pat
         f"unable to find 'agent.py' for repo agent 'nobody', searched: {tmp_path / 'nobody'}; "
         "this server has checksum"
     )
+
+
+def test_one_that_only_looks_on_and_that_nobody_has_refuses_the_model() -> None:
+    (link,) = links_of(
+        [ChosenAgent("nobody", {}, is_binding=False)], AgentCatalog(installed=lambda: ())
+    )
+
+    assert not link.is_binding
+    with pytest.raises(AgentError, match="unable to find repo agent 'nobody'"):
+        link.make()
 
 
 def test_the_configuration_is_read_wherever_it_lies(location: Location) -> None:

@@ -2,13 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from interlock.control.agent_chain import Note
 from interlock.control.agent_model import Found
 from interlock.control.agent_pool import AgentPool, Ending
 from interlock.domain.errors import (
@@ -236,8 +234,12 @@ def test_what_agents_note_is_kept_in_their_order() -> None:
     stage = Stage(on(L, note), nothing, on(L, note), parameters={"key": "k1"})
     stage.chain.load()
 
-    assert stage.chain.notes == tuple(
-        Note(agent, name, value)
-        for agent, (name, value) in product("ac", [("signer", "CN=press"), ("key", "k1")])
-    )
+    noted = {"signer": "CN=press", "key": "k1"}
+    assert [words.notes for words in stage.chain.heard] == [noted, {}, noted]
     stage.chain.close()
+
+
+def test_a_note_that_is_no_text_is_refused() -> None:
+    stage = Stage(on(L, lambda _, model: model.note("n", 3)))  # type: ignore[arg-type]
+
+    assert str(refusal_of(stage)) == "a note is a name and a value, both of them texts"

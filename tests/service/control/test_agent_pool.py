@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from interlock.control.agent_pool import AgentPool, CutOff, Ending
+from interlock.control.agent_pool import AgentPool, CutOff, Ending, next_notice
 from interlock.runtime.threads import Thread, spawn
 from tests.support.wire import eventually
 
@@ -171,3 +171,44 @@ def test_says_when_too_many_hang(gate: Gate) -> None:
     gate.open.set()
     eventually(lambda: pool.lost == 0)
     assert pool.run(lambda: None) in {Ending.RETURNED, Ending.OVER_TIME}
+
+
+def test_what_takes_long_is_told_of_while_it_is_waited_for(gate: Gate) -> None:
+    told: list[float] = []
+
+    def tell(seconds: float) -> None:
+        told.append(seconds)
+        if len(told) == 3:
+            gate.open.set()
+
+    assert AgentPool(notice_s=SHORT_S).run(gate, None, tell) is Ending.RETURNED
+
+    assert told == sorted(told)
+    assert all(seconds >= SHORT_S * 2**number for number, seconds in enumerate(told))
+
+
+def test_what_takes_long_and_then_too_long_is_told_of_and_given_up(gate: Gate) -> None:
+    told: list[float] = []
+    # It has taken 12 seconds the first time that somebody looks, and 99 the next.
+    times = iter((0.0, 12.0, 99.0))
+    pool = AgentPool(timeout_s=20.0, notice_s=SHORT_S, clock=lambda: next(times))
+
+    assert pool.run(gate, None, told.append) is Ending.OVER_TIME
+
+    assert told == [12.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "due"), [(30.0, 60.0), (59.9, 60.0), (60.0, 120.0), (500.0, 960.0), (3.0, 30.0)]
+)
+def test_a_call_is_told_of_again_when_it_has_taken_twice_as_long(
+    seconds: float, due: float
+) -> None:
+    assert next_notice(30.0, seconds) == due
+
+
+def test_a_call_that_raises_after_all_is_over() -> None:
+    def call() -> None:
+        raise SystemExit
+
+    assert AgentPool().run(call) is Ending.RETURNED

@@ -8,7 +8,7 @@ from interlock.control.agent_model import Found, HeldModel, Subject
 from interlock.control.agent_pool import CutOff
 from interlock.control.agent_seat import Seat
 from interlock_agents.api import Action, AgentCancelledError, AgentError, RepositoryAgent
-from tests.support.agents import NOWHERE, Act, Player, ScratchFake, nothing
+from tests.support.agents import NOWHERE, Act, Player, ScratchFake, nothing, raising
 
 L, C, F, U, D = Action
 
@@ -135,3 +135,21 @@ def test_everything_is_given_back_with_the_end_of_the_story(tmp_path: Path) -> N
     place.tell(D)
 
     assert place.scratch.there == set()
+
+
+class UnspeakableError(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_error_that_says_nothing_leaves_the_place_as_any_other() -> None:
+    place = Place(raising(UnspeakableError()))
+
+    with capture_logs() as logs:
+        place.tell(L, C, U, D)
+
+    assert place.player.story == [L, C, U, D]
+    assert not place.seat.is_busy
+    assert [line["event"].rpartition(": ")[2] for line in logs] == ["UnspeakableError"] * 3

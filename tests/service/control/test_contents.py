@@ -23,11 +23,13 @@ class Reading:
         self.done = 0
         self.is_cancelled = False
         self.kept: set[str] = set()
+        self.heard: list[tuple[StagedVersion, str, str]] = []
         self.contents = Contents(
             self.background.append,
             urgent=self.urgent.append,
             done=self._count,
             is_cancelled=lambda: self.is_cancelled,
+            on_digest=lambda *heard: self.heard.append(heard),
         )
 
     def _count(self) -> None:
@@ -107,7 +109,6 @@ def test_what_a_decision_waits_for_does_not_stand_in_the_line(reading: Reading) 
 
 def test_a_digest_is_made_once(reading: Reading) -> None:
     fingerprint = reading.write(b"abc")
-    assert reading.contents.digest(VERSION, fingerprint) == ""
     reading.contents.ask(VERSION, fingerprint)
     reading.contents.ask(VERSION, fingerprint)
     assert reading.contents.digest(VERSION, fingerprint) is None
@@ -117,6 +118,13 @@ def test_a_digest_is_made_once(reading: Reading) -> None:
     digest = reading.contents.digest(VERSION, fingerprint)
     assert digest is not None
     assert len(digest) == 64
+
+
+def test_whoever_wants_to_know_hears_of_each_digest(reading: Reading) -> None:
+    fingerprint = reading.read(b"abc")
+
+    digest = reading.contents.digest(VERSION, fingerprint)
+    assert reading.heard == [(VERSION, fingerprint, digest)]
 
 
 def test_what_moves_while_it_is_read_has_no_digest(reading: Reading) -> None:

@@ -9,6 +9,7 @@ from interlock.control.digests import NONE, DigestingLoader
 from interlock.domain.config import ModelConfig
 from interlock.domain.description import PENDING
 from interlock.domain.errors import InternalError
+from interlock.domain.ids import GenerationKey
 from interlock.repository.digest import digest_files, version_digest
 from interlock.repository.fingerprint import files_of, fingerprint
 from interlock.repository.listing import list_model
@@ -27,8 +28,12 @@ class Digesting:
         self.inside = FakeLoader()
         self.tasks: list[Callable[[], None]] = []
         self.is_closing = False
+        self.heard: list[tuple[GenerationKey, str]] = []
         self.loader = DigestingLoader(
-            self.inside, self.tasks.append, is_cancelled=lambda: self.is_closing
+            self.inside,
+            self.tasks.append,
+            is_cancelled=lambda: self.is_closing,
+            on_digest=lambda key, digest: self.heard.append((key, digest)),
         )
 
     def job(self, generation: int = 1) -> LoadJob:
@@ -168,3 +173,14 @@ def test_the_end_of_the_server_ends_it(world: Digesting) -> None:
     world.is_closing = True
     world.work()
     assert world.loader.digest_of(key(1)) == NONE
+
+
+def test_whoever_wants_to_know_hears_of_each_digest(world: Digesting) -> None:
+    world.loader.load(world.job(), ignore)
+    world.work()
+    assert world.heard == [(key(1), world.digest())]
+
+    world.loader.load(world.job(2), ignore)
+    world.is_closing = True
+    world.work()
+    assert world.heard[1:] == [(key(1, 2), NONE)]

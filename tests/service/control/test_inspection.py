@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from interlock.control.agent_policy import Finding, Mode, Objection
+from interlock.control.agent_verdicts import Heard, Verdict
 from interlock.control.inspection import Inspection
 from interlock.control.wishes import UnloadWish
-from interlock.domain.description import PENDING, Effect, ModelDescription
+from interlock.domain.description import PENDING, AgentDescription, Effect, ModelDescription
 from interlock.domain.errors import InternalError, NotFoundError, ServiceError
 from interlock.domain.ids import GenerationKey, Version
 from interlock.domain.transition import Phase
@@ -31,6 +33,7 @@ class Disk:
     source: ModelSource | None = None
     error: ServiceError = field(default_factory=lambda: NotFoundError("not there"))
     digests: dict[tuple[GenerationKey, str], str] = field(default_factory=dict)
+    verdicts: dict[GenerationKey, Verdict] = field(default_factory=dict)
 
     def has(self, *versions: int, config: str = IDENTITY) -> None:
         directory = Path("/models") / MODEL
@@ -50,6 +53,7 @@ class Disk:
             poll=self.world.repository.poll,
             clock=self.world.clock,
             digest_of=self.digest_of,
+            verdict_of=self.verdicts.get,
         )
 
     def digest_of(self, of: GenerationKey, fingerprint: str) -> str:
@@ -224,6 +228,43 @@ def test_news_are_those_of_the_manager(disk: Disk) -> None:
     assert snapshot is not None
     (state,) = snapshot
     assert (state.key, state.phase, state.reason) == (key(1), Phase.READY, "loaded")
+
+
+def test_tells_what_agents_said_in_their_order(disk: Disk) -> None:
+    finding = Finding(Objection.REFUSED_BY_AGENT, "the agent 'b' refuses it")
+    disk.has(1)
+    disk.world.serve((1, "a"))
+    heard = (Heard("a", {"secret": "s"}, notes={"signer": "release"}), Heard("b", {}, "no"))
+    disk.verdicts[key(1)] = Verdict(heard, (finding,), Mode.AUDIT)
+
+    (version,) = disk.described().versions
+    told = version.generations[0].verdict
+
+    assert told is not None
+    assert told.outcome == "would-refuse"
+    assert "the agent 'b' refuses it" in told.reason
+    assert told.agents == (
+        AgentDescription("a", passed=True, notes={"signer": "release"}),
+        AgentDescription("b", passed=False, reason="no"),
+    )
+
+
+def test_tells_nothing_of_agents_where_there_are_none(disk: Disk) -> None:
+    disk.has(1)
+    disk.world.serve((1, "a"))
+
+    (version,) = disk.described().versions
+
+    assert version.generations[0].verdict is None
+
+
+def test_a_digest_is_that_of_one_generation(disk: Disk) -> None:
+    disk.world.serve((1, "a"))
+    disk.digests[key(1), "a"] = "d1"
+
+    assert disk.inspection().digest_of(key(1)) == "d1"
+    assert disk.inspection().digest_of(key(1, 2)) == ""
+    assert disk.inspection().digest_of(key(2)) == ""
 
 
 def test_a_plan_is_that_of_what_the_repository_has(disk: Disk) -> None:

@@ -1,43 +1,21 @@
 """The manager and models that have repository agents, stepped by hand."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from interlock.control.lifecycle import Event, Phase, Transition
-from interlock.control.reports import LoadDropped, LoadFailed, Progress
+from interlock.control.lifecycle import Event, Phase
+from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import LoadWish, Stop
 from interlock.domain.config_agents import AgentConfig, Preparation
 from interlock.domain.errors import InternalError, InvalidRequestError
-from interlock.domain.ids import GenerationKey
-from interlock.serving.load_job import LoadJob
 from tests.support.control import World, key, polled
+from tests.support.manager_agents import AgentsFake, let_pass
 
 PREPARATION = Preparation((AgentConfig("checksum"),))
 REASON = "Mismatched MD5 hash"
-
-
-@dataclass
-class AgentsFake:
-    """Remembers what it was asked; a test reports how it ended."""
-
-    jobs: dict[GenerationKey, LoadJob] = field(default_factory=dict)
-    asked: list[tuple[GenerationKey, ...]] = field(default_factory=list)
-    moves: list[tuple[GenerationKey, Phase]] = field(default_factory=list)
-    dropped: int = 0
-
-    def prepare(self, jobs: Sequence[LoadJob]) -> None:
-        self.jobs.update((job.key, job) for job in jobs)
-        self.asked.append(tuple(job.key for job in jobs))
-
-    def moved(self, move: Transition) -> None:
-        self.moves.append((move.key, move.after))
-
-    def drop_waiting(self) -> None:
-        self.dropped += 1
 
 
 @pytest.fixture
@@ -58,12 +36,6 @@ def wish(world: World, *candidates: tuple[int, str], alone: bool = False) -> "Fu
     return wish.outcome
 
 
-def let_pass(world: World, agents: AgentsFake, of: GenerationKey) -> None:
-    """The agents let a version pass, and its load begins."""
-    world.executor.load(agents.jobs[of])
-    world.goes_on(of, Event.LOAD)
-
-
 def test_agents_are_asked_for_all_versions_at_once_and_before_anything_is_built(
     world: World, agents: AgentsFake
 ) -> None:
@@ -81,6 +53,45 @@ def test_a_model_without_agents_is_none_of_their_business(world: World, agents: 
     world.unwish()
 
     assert agents == AgentsFake()
+
+
+def test_where_they_see_all_a_model_without_agents_is_their_business_too(
+    world: World, agents: AgentsFake
+) -> None:
+    agents.sees_all = True
+    world.inbox.put(LoadWish(polled((1, "a"))))
+    world.manager.step()
+
+    assert agents.asked == [(key(1),)]
+    assert world.executor.loading == {}
+    let_pass(world, agents, key(1))
+    world.loads(key(1))
+    assert world.shown == {key(1)}
+    assert agents.moves[-1] == (key(1), Phase.READY)
+
+
+def test_what_is_held_against_a_version_that_serves_stands_in_the_index(
+    world: World, agents: AgentsFake
+) -> None:
+    wish(world, (1, "a"))
+    world.inbox.put(Remarked(key(1), "policy: no"))
+    let_pass(world, agents, key(1))
+    world.loads(key(1))
+
+    assert world.index() == [("m", 1, "READY", "policy: no")]
+    assert world.manager.remarks("m") == ("policy: no",)
+    assert world.manager.remarks("other") == ()
+
+    outcome = wish(world, (1, "b"))
+    world.inbox.put(LoadFailed(key(1, 2), InvalidRequestError(REASON)))
+    world.manager.step()
+    assert outcome.exception(0) is not None
+    assert world.index() == [("m", 1, "READY", f"Invalid argument: {REASON}; policy: no")]
+
+    world.inbox.put(Remarked(key(1), ""))
+    world.inbox.put(Remarked(key(1, 9), "policy: too late"))
+    world.manager.step()
+    assert world.manager.remarks("m") == ()
 
 
 def test_what_agents_refuse_is_answered_in_the_words_of_a_poll_and_the_old_one_serves(

@@ -1,7 +1,10 @@
 """The manager under random wishes, reports and failures: what holds after every step."""
 
+import shutil
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
@@ -15,6 +18,9 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
+from interlock.control.agent_pool import Ending
+from interlock.control.agent_story import is_legal, is_whole
+from interlock.control.chronicle import AuditChronicle
 from interlock.control.holds import HoldKind
 from interlock.control.lifecycle import Event, Phase
 from interlock.control.load_watch import OverTimeError
@@ -42,12 +48,17 @@ from interlock.control.wishes import (
     UnloadAll,
     UnloadWish,
 )
+from interlock.domain.cause import Deed
 from interlock.domain.config import SWAP_POLICY, ModelConfig
 from interlock.domain.errors import InternalError, ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.serving.instance_update import InstanceUpdate
+from interlock.serving.load_job import LoadJob
 from interlock.serving.served_model import ServedModel
+from interlock.telemetry.audit import AuditEvent
+from interlock_agents.api import Action, AgentError, AgentModel
 from tests.support.control import World, polled, served, update_of
+from tests.support.preparing import NAMES, PREPARATION, Do, HandAgents, agree
 from tests.support.running import config_of
 
 CONFIGS = {
@@ -58,15 +69,23 @@ CONFIGS = {
     for count in (1, 2)
 }
 
+NO_THREAD = "has no thread"
+ENDINGS = {"hangs": Ending.OVER_TIME, "is cut off": Ending.CUT_OFF, NO_THREAD: Ending.NO_THREAD}
+FATES = ("agrees", "agrees", "publishes", "refuses", "is given up", "hangs", "is cut off")
 models = st.sampled_from(["m", "n"])
 contents = st.dictionaries(st.integers(1, 3), st.sampled_from("ab"), min_size=1)
 picks = st.integers(0, 7)
 WINDOW_S = 5.0
+LEAVING = {one.value for one in (Deed.UNLOAD, Deed.POLL_UNLOAD, Deed.POLICY_UNLOAD)}
 
 
 def swapping(model: str, *, room_first: bool) -> ModelConfig:
     policy = {SWAP_POLICY: "resource_preserving"} if room_first else {}
     return ModelConfig(model, parameters=policy)
+
+
+def refuse(model: AgentModel) -> None:
+    raise AgentError(f"{model.name} is not wanted")
 
 
 def with_instances(model: str, versions: set[int], count: int) -> Polled:
@@ -85,7 +104,12 @@ class Reconciling(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(window_s=WINDOW_S)
+        self.audited: list[AuditEvent] = []
+        self.serves_by_the_log: set[tuple[str, int | None, int | None]] = set()
+        self.chronicle = AuditChronicle(
+            self.audited.append, digest_of=lambda _key, _print: "", verdict_of=lambda _key: None
+        )
+        self.world = self.made_world()
         self.manager = self.world.manager
         self.alive: set[GenerationKey] = set()
         self.leased: list[ServedModel] = []
@@ -95,9 +119,16 @@ class Reconciling(RuleBasedStateMachine):
         self.came_to: dict[GenerationKey, Event] = {}
         self.shown_before: Mapping[ModelName, set[GenerationKey]] = {}
 
+    def made_world(self) -> World:
+        return World(window_s=WINDOW_S, chronicle=self.chronicle)
+
+    def found(self, *content: tuple[int, str], model: str) -> Polled:
+        """Return what a poll finds."""
+        return polled(*content, model=model)
+
     @rule(model=models, content=contents, room_first=st.booleans())
     def wish(self, model: str, content: Mapping[int, str], room_first: bool) -> None:
-        found = polled(*content.items(), model=model)
+        found = self.found(*content.items(), model=model)
         self._put(LoadWish(replace(found, config=swapping(model, room_first=room_first))))
 
     @rule(
@@ -118,7 +149,7 @@ class Reconciling(RuleBasedStateMachine):
         room_first: bool,
     ) -> None:
         rest = [(version, of) for version, of in fallback.items() if version not in content]
-        found = polled(*content.items(), model=model)
+        found = self.found(*content.items(), model=model)
         fallbacks = polled(*sorted(rest, reverse=True), model=model).candidates
         config = swapping(model, room_first=room_first)
         found = replace(found, fallbacks=fallbacks, config=config)
@@ -304,6 +335,18 @@ class Reconciling(RuleBasedStateMachine):
         assert self.world.shown == ready
 
     @invariant()
+    def who_adds_up_the_lines_of_the_audit_log_knows_what_serves(self) -> None:
+        for event in self.audited:
+            key = (event.model, event.version, event.generation)
+            if event.what in LEAVING:
+                self.serves_by_the_log.remove(key)
+            elif event.outcome == "ok":
+                self.serves_by_the_log.add(key)
+        self.audited.clear()
+        shown = {(key.model, key.version, key.generation) for key in self.world.shown}
+        assert self.serves_by_the_log == shown
+
+    @invariant()
     def nothing_drains_while_it_is_shown(self) -> None:
         assert not self.world.shown & self.world.executor.draining.keys()
         assert not self.world.shown & self.world.executor.unloading.keys()
@@ -334,7 +377,8 @@ class Reconciling(RuleBasedStateMachine):
     def what_is_shown_has_the_configuration_of_its_record(self) -> None:
         for unit in self.manager._units.values():
             for record in unit.records.values():
-                if record.phase is Phase.READY:
+                # What agents leave behind is not known before they have been at work.
+                if record.phase is Phase.READY and record.job.preparation is None:
                     assert record.built.config.message == record.job.config.message
 
     @invariant()
@@ -465,7 +509,7 @@ class Reconciling(RuleBasedStateMachine):
         return keys[pick % len(keys)]
 
 
-Reconciling.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
+Reconciling.TestCase.settings = settings(max_examples=40, stateful_step_count=60)
 TestReconciling = Reconciling.TestCase
 
 
@@ -497,3 +541,149 @@ class ReconcilingWhatServes(Reconciling):
 
 ReconcilingWhatServes.TestCase.settings = Reconciling.TestCase.settings
 TestReconcilingWhatServes = ReconcilingWhatServes.TestCase
+
+
+class ReconcilingWithAgents(Reconciling):
+    """Some models have repository agents, which take their time, refuse, hang and come back."""
+
+    # Nothing of what has agents is changed in place, and holds are others' business.
+    wish_for_other_instances = None  # type: ignore[assignment]
+    wish_for_other_instances_alone = None  # type: ignore[assignment]
+    what_the_repository_had_does_not_end_a_hold = None  # type: ignore[assignment]
+    release = None  # type: ignore[assignment]
+
+    def made_world(self) -> World:
+        self.root = Path(tempfile.mkdtemp(prefix="agents-"))
+        (self.root / "scratch").mkdir()
+        for model in ("m", "n"):
+            (self.root / model / "1").mkdir(parents=True)
+            (self.root / model / "config.pbtxt").write_text('backend: "identity"')
+        self.agents = HandAgents(
+            self.root / "scratch",
+            load=self._load,
+            report=self._report,
+            clock=lambda: self.world.clock.now,
+        )
+        return World(window_s=WINDOW_S, agents=self.agents, chronicle=self.chronicle)
+
+    def found(self, *content: tuple[int, str], model: str) -> Polled:
+        """Return what a poll finds: of most contents that there are agents."""
+        found = polled(*content, model=model)
+        if {fingerprint for _, fingerprint in content} == {"b"}:
+            return found
+        return replace(found, directory=self.root / model, preparation=PREPARATION)
+
+    @initialize(versions=st.sets(st.integers(1, 3), min_size=1))
+    def something_is_wished_for(self, versions: set[int]) -> None:
+        for model in ("m", "n"):
+            self.wish(model, dict.fromkeys(versions, "a"), room_first=False)
+        self.step()
+
+    @precondition(lambda self: self.agents.preparing.waiting)
+    @rule(pick=picks, first=st.sampled_from([*FATES, NO_THREAD]), second=st.sampled_from(FATES))
+    def agents_are_at_work(self, pick: int, first: str, second: str) -> None:
+        waiting = self.agents.preparing.waiting
+        do = {name: self._do(fate) for name, fate in zip(NAMES, (first, second), strict=True)}
+        endings = (ENDINGS.get(fate, Ending.RETURNED) for fate in (first, second))
+        self.agents.work(pick % len(waiting), do, *endings)
+
+    @rule(model=models, content=contents, publishes=st.booleans())
+    def something_else_serves(
+        self, model: str, content: Mapping[int, str], *, publishes: bool
+    ) -> None:
+        """Without it few walks come to what happens to agents after they have agreed."""
+        self.wish(model, content, room_first=False)
+        self.step()
+        while self.agents.preparing.waiting:
+            self.agents.work(0, {NAMES[-1]: self.agents.publish} if publishes else {})
+        self.step()
+        while self.world.executor.loading:
+            self.a_load_ends(0, "built")
+        self.step()
+
+    @precondition(lambda self: self.agents.telling.waiting)
+    @rule(pick=picks, hangs=st.booleans())
+    def agents_hear_what_has_become_of_it(self, pick: int, *, hangs: bool) -> None:
+        waiting = self.agents.telling.waiting
+        ending = Ending.OVER_TIME if hangs else Ending.RETURNED
+        self.agents.hear(pick % len(waiting), ending)
+
+    @precondition(lambda self: self.agents.pool.hanging)
+    @rule(pick=picks)
+    def an_agent_that_hung_comes_back(self, pick: int) -> None:
+        self.agents.come_back(pick % len(self.agents.pool.hanging))
+
+    @invariant()
+    def every_story_is_legal(self) -> None:
+        assert all(is_legal(told.story) for told in self.agents.told)
+
+    @invariant()
+    def agents_of_what_serves_have_let_it_pass_and_heard_of_no_end(self) -> None:
+        for unit in self.manager._units.values():
+            for record in unit.records.values():
+                if record.job.preparation is not None and record.phase is Phase.READY:
+                    stories = [told.story for told in self.agents.of(record.key)]
+                    assert len(stories) == len(NAMES)
+                    assert all(
+                        story in ([Action.LOAD], [Action.LOAD, Action.LOAD_COMPLETE])
+                        for story in stories
+                    )
+
+    @invariant()
+    def nothing_is_loaded_that_waits_for_its_agents(self) -> None:
+        if self.world.inbox.wait(0):
+            return
+        for unit in self.manager._units.values():
+            for record in unit.records.values():
+                if record.phase is Phase.PREPARING:
+                    assert record.key not in self.world.executor.loading
+
+    def teardown(self) -> None:
+        super().teardown()
+        self._end_agents()
+        assert self.agents.wait_over(self.world.clock.now)
+        assert all(is_whole(told.story) for told in self.agents.told)
+        assert all(file.is_closed for file in self.agents.memory)
+        assert {path.name for path in self.agents.scratch.open().iterdir()} == {".lock"}
+        self.agents.scratch.close()
+        shutil.rmtree(self.root)
+
+    def _end_everything(self) -> None:
+        self._end_agents()
+        super()._end_everything()
+
+    def _end_agents(self) -> None:
+        while self.agents.preparing.waiting or self.agents.telling.waiting:
+            while self.agents.preparing.waiting:
+                self.agents.work(0, {})
+            while self.agents.telling.waiting:
+                self.agents.hear(0)
+        while self.agents.pool.hanging:
+            self.agents.come_back(0)
+
+    def _load(self, job: LoadJob) -> None:
+        self.world.executor.load(job)
+
+    def _report(self, report: Report) -> None:
+        self.world.inbox.put(report)
+
+    def _do(self, fate: str) -> Do:
+        match fate:
+            case "publishes":
+                return self.agents.publish
+            case "refuses":
+                return refuse
+            case "is given up":
+                return self._give_up
+            case _:
+                return agree
+
+    def _give_up(self, model: AgentModel) -> None:
+        """Nobody wants the model any more while an agent is at work."""
+        self._put(UnloadWish(ModelName(model.name)))
+        self.step()
+        model.check()
+
+
+ReconcilingWithAgents.TestCase.settings = settings(max_examples=20, stateful_step_count=60)
+TestReconcilingWithAgents = ReconcilingWithAgents.TestCase

@@ -144,6 +144,20 @@ def test_what_agents_still_look_at_is_given_up_when_nobody_asks_for_it() -> None
     assert plan({V1}, {V1: Phase.PREPARING}) == ()
 
 
+def test_what_has_only_been_built_and_nobody_asks_for_takes_no_place() -> None:
+    actual = {key(1, 1): Phase.READY, key(2, 1): Phase.PROVING, key(2, 2): Phase.FAILED}
+
+    actions = plan({key(2, 2)}, actual, alone=True)
+
+    assert actions == (Discard(key(2, 1), "no longer asked for"),)
+
+
+def test_what_agents_still_look_at_makes_room_at_once() -> None:
+    actions = plan({V2}, {V1: Phase.PREPARING, V2: Phase.NEW}, room_first=True)
+
+    assert actions == (Drop(V1, "no longer asked for"), Load(V2, "asked for"))
+
+
 keys = st.builds(key, st.integers(1, 3), st.integers(1, 3))
 situations = st.tuples(st.dictionaries(keys, st.sampled_from(Phase)), st.sets(keys)).map(
     lambda drawn: (drawn[0] | dict.fromkeys(drawn[1] - drawn[0].keys(), Phase.NEW), drawn[1])
@@ -162,15 +176,33 @@ def carried_out(
     return after
 
 
+@pytest.mark.parametrize("room_first", [False, True])
 @given(situations)
 def test_every_plan_is_legal_and_empty_on_its_own_result(
-    situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]],
+    room_first: bool, situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]]
 ) -> None:
     actual, aspired = situation
 
-    after = carried_out(actual, plan(aspired, actual))
+    after = carried_out(actual, plan(aspired, actual, room_first=room_first))
 
-    assert plan(aspired, after) == ()
+    assert plan(aspired, after, room_first=room_first) == ()
+
+
+@given(situations, st.sets(keys))
+def test_what_is_banned_goes_whatever_else_is_so(
+    situation: tuple[dict[GenerationKey, Phase], set[GenerationKey]], banned: set[GenerationKey]
+) -> None:
+    actual, aspired = situation
+    reasons = dict.fromkeys(banned - aspired, "no")
+
+    actions = plan(aspired, actual, banned=reasons)
+
+    after = carried_out(actual, actions)
+    serving = {Phase.READY, Phase.STANDBY}
+    assert not any(after.get(key) in serving for key in reasons)
+    gone = {key for key in reasons if actual.get(key) in serving}
+    assert {Withdraw(key, "no") for key in gone} <= set(actions)
+    assert plan(aspired, after, banned=reasons) == plan(aspired, after) == ()
 
 
 @given(situations)

@@ -18,6 +18,7 @@ from interlock.control.index import StagingBoard
 from interlock.control.poller import ModelWish, Pace, Poller, at_low_priority
 from interlock.control.polling import NoVersionError
 from interlock.control.wishes import Candidate, LoadWish, Polled, Trouble, UnloadWish
+from interlock.domain.cause import A_POLL, Actor, Cause, Deed
 from interlock.domain.errors import InternalError, InvalidRequestError, UnavailableError
 from interlock.domain.ids import ModelName, Version
 from interlock.repository.digest import digest_files
@@ -273,6 +274,7 @@ def test_what_has_gone_is_unloaded_after_the_settle_time(world: Ticking, what: s
 
     (wish,) = world.tick(after=SETTLE_S)
     assert isinstance(wish, UnloadWish)
+    assert wish.cause == Cause(Deed.POLL_UNLOAD)
     assert wish.model == MODEL
     assert world.tick() == []
 
@@ -373,7 +375,7 @@ def test_digests_are_made_once_the_load_has_ended(world: Ticking) -> None:
     world.write("1/model.onnx")
     wish = world.load()
     assert world.background == []
-    assert world.digest(wish) == ""
+    assert world.digest(wish) == "pending"
     wish.outcome.set_result(None)
     world.tick()
     assert world.digest(wish) == "pending"
@@ -419,7 +421,7 @@ def test_a_model_that_could_not_be_read_is_asked_for_again_later(world: Ticking)
 def test_a_load_by_name_that_is_withdrawn_while_it_is_polled_ends_no_hold(world: Ticking) -> None:
     world.write("1/model")
     world.serve()
-    asked = world.poller.ask(ModelName(MODEL))
+    asked = world.poller.ask(ModelName(MODEL), cause=Cause(Deed.LOAD, Actor("ann")))
     poll = world.repository.poll_staged
 
     def withdrawn(model: ModelName, found: Mapping[int, Candidate]) -> Polled:
@@ -431,8 +433,21 @@ def test_a_load_by_name_that_is_withdrawn_while_it_is_polled_ends_no_hold(world:
     wish = world.load()
 
     assert not wish.again
+    assert wish.cause == A_POLL
     assert isinstance(asked.exception(0), UnavailableError)
     wish.outcome.set_result(None)
+
+
+def test_what_is_asked_for_is_put_down_to_who_asks(world: Ticking) -> None:
+    ann = Cause(Deed.LOAD, Actor("ann"))
+    world.write("1/model")
+    found = world.load()
+    found.outcome.set_result(None)
+    world.poller.ask(ModelName(MODEL), cause=ann)
+    named = world.load()
+    named.outcome.set_result(None)
+
+    assert (found.cause, named.cause) == (A_POLL, ann)
 
 
 def test_the_first_look_ends_when_all_lies_still(world: Ticking) -> None:

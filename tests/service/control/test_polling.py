@@ -408,7 +408,8 @@ def test_an_override_drops_no_agent_and_adds_its_own(tmp_path: Path) -> None:
 
     polled = DiskRepository([tmp_path]).poll(M, Look(config=override))
 
-    assert polled.preparation == Preparation((OWN, AgentConfig("decrypt")), override)
+    asked_for = (AgentConfig("decrypt"), AgentConfig("checksum"))
+    assert polled.preparation == Preparation((OWN,), override, asked_for)
     plain = json.dumps({"backend": "identity"})
     polled = DiskRepository([tmp_path]).poll(M, Look(config=plain))
     assert polled.preparation == Preparation((OWN,), plain)
@@ -421,7 +422,32 @@ def test_files_of_a_request_have_the_agents_of_its_configuration(tmp_path: Path)
 
     polled = repository.poll(M, Look(config=override, files=files))
 
-    assert polled.preparation == Preparation((AgentConfig("a"),), override)
+    asked_for = (AgentConfig("a"),)
+    assert polled.preparation == Preparation((), override, asked_for, brings_files=True)
+    repository.scratch.close()
+
+
+def test_what_the_policy_is_to_hear_of_counts_only_after_that(tmp_path: Path) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def is_heard(model: str, is_overridden: bool) -> bool:
+        asked.append((model, is_overridden))
+        return True
+
+    repository = DiskRepository([tmp_path], scratch=Scratch(tmp_path), is_heard=is_heard)
+    write(tmp_path, 1, 2, config="max_batch_size: -7 version_policy { all {} }")
+    override = '{"backend": "identity"}'
+
+    polled = repository.poll(M)
+    assert polled.preparation == Preparation(())
+    assert polled.config == ModelConfig(M, version_policy=VersionPolicy(VersionPolicyKind.ALL))
+    assert not any(one.body for one in polled.found.values())
+    found = {1: Candidate(Version(1), "a", "b", "c")}
+    assert repository.poll_staged(M, found).preparation == Preparation(())
+    assert repository.poll(M, Look(config=override)).preparation == Preparation((), override)
+    files = repository.poll(M, Look(config=override, files={"1/weights": b"x"}))
+    assert files.preparation == Preparation((), override, brings_files=True)
+    assert asked == [(M, False), (M, False), (M, True), (M, True)]
     repository.scratch.close()
 
 

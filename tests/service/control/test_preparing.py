@@ -1,24 +1,37 @@
 """Agents between a plan and a load: what they are asked, what is handed over, who hears what."""
 
+import errno
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from interlock.control.agent_chain import Surroundings
 from interlock.control.agent_links import ConfigReader
+from interlock.control.agent_policy import (
+    AgentPolicy,
+    Allowances,
+    Mode,
+    RequiredAgent,
+    Rule,
+)
 from interlock.control.agent_pool import AgentPool
+from interlock.control.agent_verdicts import Heard, Verdict
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.preparing import NoAgents, Preparations, Workshop
 from interlock.control.published import Places
-from interlock.control.reports import LoadDropped, LoadFailed, Progress, Report
+from interlock.control.reports import LoadDropped, LoadFailed, Progress, Remarked, Report
 from interlock.control.verifying import FilesMovedError
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_agents import AgentConfig, Preparation
-from interlock.domain.errors import InvalidRequestError
+from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.ids import GenerationKey
 from interlock.repository.fingerprint import fingerprint
 from interlock.repository.scratch import Scratch
@@ -29,6 +42,7 @@ from interlock_agents.api import (
     AgentError,
     AgentModel,
     DirectoryLocation,
+    DiskFile,
     FilesLocation,
     RepositoryAgent,
 )
@@ -46,6 +60,10 @@ def agree(model: AgentModel) -> None:
     pass
 
 
+def assert_set(gate: threading.Event) -> None:
+    assert gate.wait(PATIENCE_S)
+
+
 def moved(of: GenerationKey, after: Phase) -> Transition:
     return Transition(of, Phase.NEW, after, "", 0.0)
 
@@ -59,6 +77,7 @@ class World:
     check: Callable[[LoadJob, str], None] = lambda _job, _when: None
     heard: list[tuple[str, list[int], Action]] = field(default_factory=list)
     told: "SimpleQueue[Report | LoadJob]" = field(default_factory=SimpleQueue)
+    policy: AgentPolicy | None = None
 
     def __post_init__(self) -> None:
         world = self
@@ -82,6 +101,7 @@ class World:
                 reader=reader,
                 places=Places(self.scratch),
                 check=self._check,
+                policy=lambda: self.policy,
             ),
             loads=self,
             report=self.told.put,
@@ -105,6 +125,11 @@ class World:
         preparation = replace(PREPARATION, override=override)
         prints = fingerprint(folder).of(of.version)
         return LoadJob(of, ModelConfig("m"), folder, prints, preparation)
+
+    def plain(self, folder: Path, backend: str = "identity") -> LoadJob:
+        """Return a job for a model that names no agents, and was read whole."""
+        job = self.job(ONE, folder)
+        return replace(job, config=ModelConfig("m", backend=backend), preparation=None)
 
     def next(self) -> Report | LoadJob:
         return self.told.get(timeout=PATIENCE_S)
@@ -183,6 +208,26 @@ def test_agents_hear_what_becomes_of_the_versions(world: World) -> None:
     assert world.actions[3:] == [Action.UNLOAD_COMPLETE]
 
 
+def test_agents_are_told_the_name_of_the_directory_and_not_what_tells_repositories_apart(
+    world: World,
+) -> None:
+    def fail(model: AgentModel) -> None:
+        raise ZeroDivisionError(model.name)
+
+    of = key(1, model="prod::m")
+    world.act = fail
+
+    with capture_logs() as lines:
+        world.preparations.prepare([world.job(of, world.model())])
+        failure = world.failure()
+
+    assert failure.key == of
+    assert str(failure.error) == "agent 'actor' failed: ZeroDivisionError: m"
+    assert [line["model"] for line in lines if "failed" in line["event"]] == ["prod::m"]
+    world.moves(of, Phase.FAILED)
+    assert world.is_over()
+
+
 def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
     def refuse(model: AgentModel) -> None:
         raise AgentError(f"{model.name} is not wanted")
@@ -199,6 +244,39 @@ def test_what_agents_refuse_fails_in_their_words(world: World) -> None:
     world.moves(TWO, Phase.FAILED)
     assert world.is_over()
     assert world.actions == [Action.LOAD, Action.LOAD_FAIL]
+
+
+def test_what_agents_say_of_a_version_is_known_until_it_is_over(world: World) -> None:
+    world.act = lambda model: model.note("signer", "release")
+    folder = world.model()
+    world.preparations.prepare([world.job(ONE, folder), world.job(TWO, folder)])
+    world.handed_over()
+    world.handed_over()
+
+    for one in (ONE, TWO):
+        verdict = world.preparations.verdict_of(one)
+        assert verdict == Verdict((Heard("actor", {}, notes={"signer": "release"}),))
+    world.moves(ONE, Phase.LOADING, Phase.PROVING, Phase.READY)
+    assert world.preparations.verdict_of(ONE) is not None
+    world.moves(ONE, Phase.DRAINING, Phase.UNLOADING, Phase.UNLOADED)
+    world.moves(TWO, Phase.FAILED)
+    assert world.preparations.verdict_of(ONE) is None
+    assert world.is_over()
+
+
+def test_why_agents_refused_a_version_is_known_while_its_reason_is_shown(world: World) -> None:
+    def refuse(_: AgentModel) -> None:
+        raise AgentError("no")
+
+    world.act = refuse
+    world.preparations.prepare([world.job(ONE, world.model())])
+    world.failure()
+    world.moves(ONE, Phase.FAILED)
+
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert [words.refusal for words in verdict.heard] == ["no"]
+    assert world.is_over()
 
 
 def test_an_agent_that_nobody_has_fails_the_load(world: World) -> None:
@@ -295,6 +373,20 @@ def test_files_that_move_are_no_reason_against_their_content(world: World) -> No
     assert str(error) == "while its repository agents were at work"
 
 
+def test_who_is_at_work_can_be_told_where_nobody_waits_any_more(world: World) -> None:
+    gate = threading.Event()
+    world.act = lambda _model: assert_set(gate)
+    world.preparations.prepare([world.job(ONE, world.model())])
+    eventually(lambda: world.heard != [])
+
+    assert not world.preparations.wait_over(monotonic())
+    assert world.preparations.at_work == [("m", "actor", "LOAD")]
+
+    gate.set()
+    world.handed_over()
+    assert world.preparations.at_work == []
+
+
 def test_files_that_have_moved_before_are_not_shown_to_agents(world: World) -> None:
     def check(_: LoadJob, when: str) -> None:
         raise FilesMovedError(when)
@@ -309,15 +401,22 @@ def test_files_that_have_moved_before_are_not_shown_to_agents(world: World) -> N
 
 
 def test_a_directory_that_is_published_is_loaded_and_has_a_fingerprint(world: World) -> None:
-    other = world.model("other", config='backend: "identity" max_batch_size: 9')
-    world.act = lambda model: model.publish(DirectoryLocation(other))
+    def copy(model: AgentModel) -> None:
+        directory = model.scratch()
+        shutil.copytree(folder, directory, dirs_exist_ok=True)
+        (directory / "config.pbtxt").write_text('backend: "identity" max_batch_size: 9')
+        model.publish(DirectoryLocation(directory))
 
-    world.preparations.prepare([world.job(ONE, world.model())])
+    folder = world.model()
+    world.act = copy
+
+    world.preparations.prepare([world.job(ONE, folder)])
 
     job = world.handed_over()
-    assert (job.directory, job.config.max_batch_size) == (other, 9)
+    assert job.directory.parent == world.scratch.open()
+    assert job.config.max_batch_size == 9
     assert job.published is not None
-    assert job.published.fingerprint == fingerprint(other).of(1)
+    assert job.published.fingerprint == fingerprint(job.directory).of(1)
     assert not job.is_linked
 
 
@@ -363,6 +462,31 @@ def test_files_that_cannot_lie_side_by_side_are_no_model(world: World) -> None:
     assert world.is_over()
 
 
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "failed to write to the scratch directory: No space left on device"),
+        (errno.EDQUOT, "failed to write to the scratch directory: Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_not_held_against_the_model(world: World, number: int, says: str) -> None:
+    class FullDisk(DiskFile):
+        """A file that there is no room for a link to."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "path":
+                raise OSError(number, os.strerror(number))
+            return super().__getattribute__(name)
+
+    location = FilesLocation({"1/weights": FullDisk(Path("/nowhere"), Path("/"))})
+    before = set(world.scratch.open().iterdir())
+
+    with pytest.raises(InternalError, match=says):
+        Places(world.scratch).of(location, world.model())
+
+    assert set(world.scratch.open().iterdir()) == before
+
+
 def test_a_version_that_no_agent_has_seen_concerns_nobody(world: World) -> None:
     world.moves(ONE, Phase.READY)
 
@@ -378,3 +502,159 @@ def test_without_agents_nothing_passes_unseen(tmp_path: Path) -> None:
     agents.drop_waiting()
     with pytest.raises(LookupError):
         agents.prepare([job])
+
+
+ACTOR = RequiredAgent("actor", {"level": "high"})
+
+
+def ruled(*required: RequiredAgent, mode: Mode = Mode.ENFORCE, **allow: bool) -> AgentPolicy:
+    rule = Rule(("*",), mode, required, allow=Allowances(**allow), line=1)
+    return AgentPolicy((rule,), name="p")
+
+
+def refuse(_: AgentModel) -> None:
+    raise AgentError("no")
+
+
+def test_without_a_policy_only_what_has_agents_is_seen(world: World) -> None:
+    job = world.job(ONE, world.model())
+
+    assert world.preparations.see(job)
+    assert not world.preparations.see(replace(job, preparation=None))
+    world.policy = ruled()
+    assert world.preparations.see(replace(job, preparation=None))
+
+
+def test_a_model_that_names_no_agents_meets_those_that_the_policy_requires(world: World) -> None:
+    parameters: list[dict[str, str]] = []
+    world.act = lambda model: parameters.append(dict(model.parameters))
+    world.policy = ruled(ACTOR)
+    job = world.plain(world.model())
+
+    world.preparations.prepare([job])
+
+    assert world.handed_over() == replace(job, may_run_host_code=False)
+    assert parameters == [{"level": "high"}]
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.passes
+    assert verdict.heard == (Heard("actor", {"level": "high"}),)
+
+
+def test_a_configuration_that_comes_with_a_load_takes_no_agent_away(world: World) -> None:
+    world.policy = ruled(ACTOR, config_overrides=True, host_code=True)
+    job = world.job(ONE, world.model(), '{"backend": "identity", "max_batch_size": 7}')
+
+    world.preparations.prepare([job])
+
+    handed_over = world.handed_over()
+    assert handed_over.config.max_batch_size == 7
+    assert handed_over.may_run_host_code
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert [words.parameters for words in verdict.heard] == [{"level": "high"}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (AgentPolicy(name="p"), "policy: no rule speaks of the model 'm'"),
+        (ruled(ACTOR), "policy: a load may not bring a configuration: the rule needs"),
+    ],
+    ids=["no rule", "override"],
+)
+def test_what_the_policy_refuses_no_agent_sees(
+    world: World, policy: AgentPolicy, reason: str
+) -> None:
+    world.policy = policy
+    world.preparations.prepare([world.job(ONE, world.model(), '{"backend": "identity"}')])
+
+    error = world.failure().error
+
+    assert isinstance(error, InvalidRequestError)
+    assert str(error).startswith(reason)
+    assert world.heard == []
+    world.moves(ONE, Phase.FAILED)
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.outcome == "refused"
+    assert world.is_over()
+
+
+def test_what_agents_leave_behind_is_held_against_the_policy_again(world: World) -> None:
+    world.policy = ruled(ACTOR)
+    world.preparations.prepare([world.job(ONE, world.model(config='name: "m" backend: "python"'))])
+
+    assert str(world.failure().error).startswith("policy: the model is code in Python: ")
+    world.moves(ONE, Phase.FAILED)
+    assert world.is_over()
+    assert world.actions[-1] is Action.LOAD_FAIL
+
+
+@pytest.mark.parametrize("backend", ["python", "identity"])
+def test_a_model_in_python_that_was_read_whole_needs_leave(world: World, backend: str) -> None:
+    world.policy = ruled()
+    world.preparations.prepare([world.plain(world.model(), backend)])
+
+    if backend == "python":
+        assert str(world.failure().error).startswith("policy: the model is code in Python: ")
+    else:
+        assert world.handed_over().config.backend == "identity"
+
+
+def test_what_an_agent_of_the_policy_refuses_fails_in_its_words(world: World) -> None:
+    world.act, world.policy = refuse, ruled(ACTOR)
+    world.preparations.prepare([world.plain(world.model())])
+
+    assert str(world.failure().error) == "no"
+    world.moves(ONE, Phase.FAILED)
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.refusal == "policy: the agent 'actor' refuses it: no (rule '*', p:1)"
+    assert world.is_over()
+
+
+@pytest.mark.parametrize(
+    ("mode", "remark"),
+    [
+        (Mode.AUDIT, ""),
+        (Mode.WARN, "policy: the agent 'actor' refuses it: no (rule '*', p:1)"),
+    ],
+)
+def test_where_the_policy_only_looks_on_a_refused_model_is_loaded(
+    world: World, mode: Mode, remark: str
+) -> None:
+    world.act, world.policy = refuse, ruled(ACTOR, mode=mode)
+    with capture_logs() as logs:
+        world.preparations.prepare([world.plain(world.model())])
+
+        assert world.next() == Remarked(ONE, remark)
+        assert world.handed_over().key == ONE
+
+    (told,) = [line for line in logs if line["log_level"] == "warning"]
+    assert told["mode"] == mode.value
+    assert told["reason"] == "policy: the agent 'actor' refuses it: no (rule '*', p:1)"
+    verdict = world.preparations.verdict_of(ONE)
+    assert verdict is not None
+    assert verdict.outcome in {"would-refuse", "warned"}
+
+
+def test_an_agent_that_the_model_names_itself_binds_where_the_policy_only_looks_on(
+    world: World,
+) -> None:
+    world.act, world.policy = refuse, ruled(RequiredAgent("actor"), mode=Mode.AUDIT)
+    world.preparations.prepare([world.job(ONE, world.model())])
+
+    assert str(world.failure().error) == "no"
+    world.moves(ONE, Phase.FAILED)
+    assert world.is_over()
+
+
+def test_a_policy_that_changes_meanwhile_is_none_of_a_loads_business(world: World) -> None:
+    def change(_: AgentModel) -> None:
+        world.policy = AgentPolicy()
+
+    world.act, world.policy = change, ruled(ACTOR)
+    world.preparations.prepare([world.plain(world.model())])
+
+    assert world.handed_over().key == ONE

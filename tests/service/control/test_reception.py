@@ -1,18 +1,22 @@
 """What callers are told before and after a wish."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from interlock.control.chronicle import Chronicle, Told
+from interlock.control.lifecycle import Event
 from interlock.control.load_parameters import Parameter
+from interlock.control.manager import Manager
 from interlock.control.modes import ExplicitMode, Mode, NoneMode, PollMode
 from interlock.control.polling import MissingVersionError, NoVersionError
 from interlock.control.reports import Drained, Loaded, LoadFailed, Unloaded
-from interlock.control.wishes import End, LoadWish, Polled
+from interlock.control.wishes import End, LoadWish, Polled, Trouble
+from interlock.domain.cause import A_LOAD, Actor, Cause, Deed
 from interlock.domain.errors import (
     InternalError,
     InvalidRequestError,
@@ -36,8 +40,9 @@ class PromptWorld(World):
         repository: FakeRepository | None = None,
         *,
         window_s: float = 0.0,
+        chronicle: Chronicle | None = None,
     ) -> None:
-        super().__init__(mode, repository, window_s=window_s)
+        super().__init__(mode, repository, window_s=window_s, chronicle=chronicle)
         self.manager.subscribe(self._end_loads)
 
     def _end_loads(self) -> None:
@@ -719,13 +724,17 @@ class Following(PromptWorld):
     def __init__(self) -> None:
         super().__init__(PollMode(allow_control=True))
         self.asked: list[tuple[str, bool]] = []
+        self.causes: list[Cause] = []
         self.withdrawn: list[str] = []
         self.manager.follow(self)
 
     def withdraw(self, model: ModelName) -> None:
         self.withdrawn.append(model)
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
+        self.causes.append(cause)
         self.asked.append((model, force))
         found = self.repository.models.get(model)
         if not isinstance(found, Polled):
@@ -746,6 +755,93 @@ def test_in_poll_mode_a_load_has_the_repository_looked_at() -> None:
 
         assert world.asked == [("m", True)]
         assert world.shown == {key(1)}
+
+
+ANN = Actor("ann")
+
+
+class Causes:
+    """A chronicle of causes: of each begin of a load and each end of serving."""
+
+    def __init__(self) -> None:
+        self.told: list[Cause] = []
+
+    def moved(self, told: Told) -> None:
+        if told.event in {Event.LOAD, Event.SHOW, Event.WITHDRAW}:
+            self.told.append(told.moved_by)
+
+    def troubled(self, trouble: Trouble) -> None:
+        self.told.append(trouble.cause)
+
+
+Verb = Callable[[Manager], object]
+
+
+@pytest.mark.parametrize(
+    ("verb", "deed"),
+    [
+        pytest.param(lambda one: one.load("m", {"force": True}, ANN), Deed.LOAD, id="load"),
+        pytest.param(
+            lambda one: one.load("m", {"config": "{}"}, ANN), Deed.CONFIG_OVERRIDE, id="config"
+        ),
+        pytest.param(
+            lambda one: one.load("m", {"config": "{}", "file:1/x": b""}, ANN),
+            Deed.FILE_OVERRIDE,
+            id="file",
+        ),
+        pytest.param(lambda one: one.unload("m", {}, ANN), Deed.UNLOAD, id="unload"),
+        pytest.param(lambda one: one.roll_back("m", None, ANN), Deed.ROLLBACK, id="roll back"),
+    ],
+)
+def test_a_change_is_put_down_to_who_asks_for_it(verb: Verb, deed: Deed) -> None:
+    causes = Causes()
+    with running(PromptWorld(window_s=60.0, chronicle=causes)) as world:
+        world.repository.put((1, "a"))
+        world.manager.load("m", {})
+        world.repository.put((2, "b"))
+        world.manager.load("m", {})
+        causes.told.clear()
+
+        verb(world.manager)
+
+        assert set(causes.told) == {Cause(deed, ANN)}
+
+
+def test_another_try_is_put_down_to_who_asks_for_it() -> None:
+    causes = Causes()
+    with running(PromptWorld(chronicle=causes)) as world:
+        world.repository.put((1, "a"))
+        world.failing = InternalError("broken")
+        world.manager.begin()
+        with pytest.raises(InvalidRequestError):
+            world.manager.load("m", {})
+        world.failing = None
+        causes.told.clear()
+
+        world.manager.retry("m", None, ANN)
+
+        assert set(causes.told) == {Cause(Deed.RETRY, ANN)}
+
+
+def test_what_is_loaded_at_start_is_put_down_to_the_server() -> None:
+    causes = Causes()
+    with running(PromptWorld(NoneMode(), chronicle=causes)) as world:
+        world.repository.put((1, "a"))
+        world.manager.begin()
+        assert world.manager.first_loads.wait(30)
+
+        assert set(causes.told) == {Cause(Deed.START)}
+
+
+def test_in_poll_mode_whoever_follows_hears_who_asks() -> None:
+    world = Following()
+    with running(world):
+        world.repository.put((1, "a"))
+        world.manager.load("m", {}, ANN)
+        world.manager.unload("m", {}, ANN)
+        world.manager.release("m", ANN)
+
+        assert world.causes == [Cause(Deed.LOAD, ANN), Cause(Deed.RELEASE, ANN)]
 
 
 def test_in_poll_mode_a_load_that_finds_nothing_is_told_so() -> None:
@@ -821,7 +917,9 @@ class Waiting(PromptWorld):
         self.waiting: list[Future[None]] = []
         self.manager.follow(self)
 
-    def ask(self, model: ModelName, *, force: bool = False) -> "Future[None]":
+    def ask(
+        self, model: ModelName, *, force: bool = False, cause: Cause = A_LOAD
+    ) -> "Future[None]":
         outcome: Future[None] = Future()
         self.waiting.append(outcome)
         self.begun.set()

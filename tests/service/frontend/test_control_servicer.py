@@ -4,12 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from interlock.domain.description import LoadPlan
+from interlock.domain.cause import Actor
+from interlock.domain.description import (
+    AgentDescription,
+    GenerationDescription,
+    LoadPlan,
+    ModelDescription,
+    VerdictDescription,
+    VersionDescription,
+)
 from interlock.domain.errors import InvalidRequestError
 from interlock.domain.ids import Generation, GenerationKey, ModelName, Version
 from interlock.domain.readiness import Readiness
 from interlock.domain.transition import Phase, Transition, VersionState
-from interlock.frontend.control_codec import encode_plan, encode_state, phase_name
+from interlock.frontend.control_codec import (
+    encode_description,
+    encode_plan,
+    encode_state,
+    phase_name,
+)
 from interlock.frontend.control_servicer import ControlServicer, ModelSubscription
 from interlock.frontend.gate import Gate
 from interlock.pb import control_pb2 as pb
@@ -32,6 +45,7 @@ def snapshot_of(subscription: ModelSubscription) -> list[str]:
 
 
 NOW = 9.0
+WHO = Actor("ipv4:10.0.0.1:5")
 
 
 def subscribed(model: str, inspection: FakeInspection) -> ModelSubscription:
@@ -143,9 +157,10 @@ def rollback_of(control: FakeControl) -> ControlServicer:
 def test_a_rollback_says_where_it_went(version: str, asked: int | None) -> None:
     control = FakeControl()
 
-    answer = rollback_of(control).rollback(pb.RollbackRequest(model="m", version=version))
+    answer = rollback_of(control).rollback(pb.RollbackRequest(model="m", version=version), WHO)
 
     assert control.asked == [("roll back", "m", {"version": asked})]
+    assert control.actors == [WHO]
     assert answer == pb.RollbackResponse(versions=[str(asked or 1)], was_warm=True, hold="held")
 
 
@@ -153,12 +168,35 @@ def test_a_release_takes_no_version() -> None:
     control = FakeControl()
     servicer = rollback_of(control)
 
-    servicer.rollback(pb.RollbackRequest(model="m", release=True))
+    servicer.rollback(pb.RollbackRequest(model="m", release=True), WHO)
     with pytest.raises(InvalidRequestError) as caught:
-        servicer.rollback(pb.RollbackRequest(model="m", release=True, version="1"))
+        servicer.rollback(pb.RollbackRequest(model="m", release=True, version="1"), WHO)
 
     assert control.asked == [("release", "m", {})]
     assert str(caught.value) == "a release ends the hold on the whole model and takes no version"
+
+
+def described(verdict: VerdictDescription | None) -> pb.DescribeResponse.Generation:
+    """A generation with a verdict, as it travels."""
+    key = GenerationKey(ModelName("m"), Version(1), Generation(1))
+    state = VersionState(key, Phase.READY, Readiness.READY)
+    generation = GenerationDescription(state, "f", 0, verdict=verdict)
+    version = VersionDescription(key.version, (generation,), True, True, "")
+    told = encode_description(ModelDescription(key.model, (version,)), DAY_ZERO)
+    return told.versions[0].generations[0]
+
+
+def test_what_agents_say_travels_whatever_it_quotes() -> None:
+    agent = AgentDescription("a", passed=False, reason="no '\udcff'", notes={"file": "\udcff"})
+
+    told = described(VerdictDescription("refused", "no '\udcff'", (agent,))).verdict
+
+    assert (told.outcome, told.reason) == ("refused", "no '?'")
+    assert (told.agents[0].reason, dict(told.agents[0].notes)) == ("no '?'", {"file": "?"})
+
+
+def test_where_no_agent_has_said_anything_nothing_travels() -> None:
+    assert not described(None).HasField("verdict")
 
 
 def test_a_plan_says_what_is_held() -> None:

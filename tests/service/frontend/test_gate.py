@@ -20,6 +20,13 @@ def restricted(*categories: ProtocolCategory, value: str = "open sesame") -> Res
     return RestrictedProtocols(categories=categories, key="secret", value=value)
 
 
+def test_a_key_is_known_by_the_name_of_its_header() -> None:
+    gate = Gate(state=FakeServerState(), restricted=[restricted(ProtocolCategory.TRACE)])
+
+    assert gate.key_name("trace") == "triton-grpc-protocol-secret"
+    assert gate.key_name("logging") == ""
+
+
 def test_the_categories_are_those_of_the_settings() -> None:
     assert set(ALL) == {category.value for category in ProtocolCategory}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from interlock.domain.cause import Actor
 from interlock.domain.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -13,13 +14,16 @@ from interlock.domain.errors import (
 )
 from interlock.domain.ids import ModelName, Version
 from interlock.domain.readiness import IndexEntry, Readiness, ServerPhase
+from interlock.frontend.auditing import Asked
 from interlock.frontend.gate import Gate
-from interlock.frontend.servicer import Servicer
+from interlock.frontend.servicer import Servicer, _asked_to_load
 from interlock.pb import grpc_service_pb2 as pb
 from interlock.serving.table import ServingTable
 from interlock.settings import LogSettings
 from interlock.telemetry.logs import LogState
 from tests.support.boundary import VERSION, FakeControl, FakeServerState, entry, loaded
+
+WHO = Actor("ipv4:10.0.0.1:5", "CN=ops")
 
 
 class World:
@@ -29,6 +33,7 @@ class World:
         self.table = ServingTable()
         self.state = FakeServerState()
         self.control = FakeControl()
+        self.digests: dict[tuple[str, int], str] = {}
         self.servicer = Servicer(
             table=self.table,
             control=self.control,
@@ -36,6 +41,7 @@ class World:
             logs=LogState(LogSettings()),
             gate=Gate(state=self.state),
             version=VERSION,
+            digest_of=lambda key: self.digests.get((key.model, key.version), ""),
         )
         self.table.show(
             {
@@ -44,6 +50,10 @@ class World:
                 "broken": entry(known=[1]),
             }
         )
+
+    def metadata(self, model: str, version: str = "") -> pb.ModelMetadataResponse:
+        request = pb.ModelMetadataRequest(name=model, version=version)
+        return self.servicer.model_metadata(request).response
 
 
 @pytest.fixture
@@ -205,7 +215,7 @@ def test_the_server_names_itself_and_what_it_implements(world: World) -> None:
 
 
 def test_metadata_lists_every_version_that_is_ready(world: World) -> None:
-    response = world.servicer.model_metadata(pb.ModelMetadataRequest(name="a"))
+    response = world.metadata("a")
 
     assert (response.name, list(response.versions), response.platform) == (
         "a",
@@ -215,7 +225,7 @@ def test_metadata_lists_every_version_that_is_ready(world: World) -> None:
 
 
 def test_metadata_of_one_version_lists_that_one(world: World) -> None:
-    response = world.servicer.model_metadata(pb.ModelMetadataRequest(name="a", version="1"))
+    response = world.metadata("a", "1")
 
     assert list(response.versions) == ["1"]
 
@@ -230,7 +240,7 @@ def test_metadata_of_one_version_lists_that_one(world: World) -> None:
 def test_metadata_shows_dims_and_never_the_reshape(
     model: str, inputs: list[int], outputs: list[int], world: World
 ) -> None:
-    response = world.servicer.model_metadata(pb.ModelMetadataRequest(name=model))
+    response = world.metadata(model)
 
     assert [(one.name, one.datatype, list(one.shape)) for one in response.inputs] == [
         ("x", "FP32", inputs)
@@ -309,10 +319,11 @@ def test_the_index_has_a_line_for_each_version(world: World) -> None:
             id="Index",
         ),
         pytest.param(
-            lambda w: w.servicer.load(pb.RepositoryModelLoadRequest(repository_name="r")), id="Load"
+            lambda w: w.servicer.load(pb.RepositoryModelLoadRequest(repository_name="r"), WHO),
+            id="Load",
         ),
         pytest.param(
-            lambda w: w.servicer.unload(pb.RepositoryModelUnloadRequest(repository_name="r")),
+            lambda w: w.servicer.unload(pb.RepositoryModelUnloadRequest(repository_name="r"), WHO),
             id="Unload",
         ),
     ],
@@ -334,8 +345,10 @@ def test_loads_and_unloads_hand_their_parameters_on_as_plain_values(world: World
     }
     plain = {"text": "{}", "bytes": b"\x00", "number": -1, "nothing": None, "truth": True}
 
-    world.servicer.load(pb.RepositoryModelLoadRequest(model_name="m", parameters=parameters))
-    world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m", parameters=parameters))
+    world.servicer.load(pb.RepositoryModelLoadRequest(model_name="m", parameters=parameters), WHO)
+    world.servicer.unload(
+        pb.RepositoryModelUnloadRequest(model_name="m", parameters=parameters), WHO
+    )
 
     assert world.control.asked == [("load", "m", plain), ("unload", "m", plain)]
 
@@ -345,10 +358,10 @@ def test_nothing_is_loaded_or_unloaded_during_the_first_loads(world: World) -> N
     not_ready = (UnavailableError, "Server not ready")
 
     def load(w: World) -> object:
-        return w.servicer.load(pb.RepositoryModelLoadRequest(model_name="m"))
+        return w.servicer.load(pb.RepositoryModelLoadRequest(model_name="m"), WHO)
 
     def unload(w: World) -> object:
-        return w.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"))
+        return w.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"), WHO)
 
     assert refusal(load, world) == not_ready
     assert refusal(unload, world) == not_ready
@@ -434,6 +447,82 @@ def test_an_unload_says_behind_its_answer_what_it_gave_back(
 ) -> None:
     world.control.freed_bytes = freed_bytes
 
-    answered = world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"))
+    answered = world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"), WHO)
 
     assert answered.trailers == trailers
+
+
+@pytest.mark.parametrize(
+    ("remarks", "trailers"),
+    [
+        ((), {}),
+        (("policy: a", "policy: b"), {"interlock-policy-warning": "policy: a; policy: b"}),
+        (("100 % Größe\n",), {"interlock-policy-warning": "100 %25 Gr%C3%B6%C3%9Fe%0A"}),
+        (("x" * 5000,), {"interlock-policy-warning": "x" * 600}),
+    ],
+    ids=["nothing", "two", "not plain", "long"],
+)
+def test_a_load_says_behind_its_answer_what_is_held_against_the_model(
+    world: World, remarks: tuple[str, ...], trailers: Mapping[str, str]
+) -> None:
+    world.control.held_against = remarks
+
+    answered = world.servicer.load(pb.RepositoryModelLoadRequest(model_name="m"), WHO)
+
+    assert answered.trailers == trailers
+
+
+@pytest.mark.parametrize(
+    ("version", "trailers"),
+    [
+        ("", {"x-interlock-version": "3", "x-interlock-digest": "of three"}),
+        ("3", {"x-interlock-version": "3", "x-interlock-digest": "of three"}),
+        ("1", {"x-interlock-version": "1"}),
+    ],
+    ids=["the latest", "by number", "without a digest"],
+)
+def test_metadata_says_behind_its_answer_what_the_version_is_made_of(
+    world: World, version: str, trailers: dict[str, str]
+) -> None:
+    world.digests["a", 3] = "of three"
+
+    request = pb.ModelMetadataRequest(name="a", version=version)
+
+    assert world.servicer.model_metadata(request).trailers == trailers
+
+
+def test_who_asks_is_passed_on(world: World) -> None:
+    world.servicer.load(pb.RepositoryModelLoadRequest(model_name="m"), WHO)
+    world.servicer.unload(pb.RepositoryModelUnloadRequest(model_name="m"), WHO)
+
+    assert world.control.actors == [WHO, WHO]
+
+
+def _with(parameters: dict[str, str | bool | bytes]) -> pb.RepositoryModelLoadRequest:
+    request = pb.RepositoryModelLoadRequest(model_name="m")
+    for name, value in parameters.items():
+        match value:
+            case bool():
+                request.parameters[name].bool_param = value
+            case str():
+                request.parameters[name].string_param = value
+            case bytes():
+                request.parameters[name].bytes_param = value
+    return request
+
+
+@pytest.mark.parametrize(
+    ("parameters", "asked"),
+    [
+        ({}, Asked("load", "m")),
+        ({"config": "{}"}, Asked("config-override", "m")),
+        ({"config": "{}", "file:1/model": b""}, Asked("file-override", "m")),
+        ({"wait": False}, Asked("load", "m", waits=False)),
+        ({"wait": True}, Asked("load", "m")),
+        ({"wait": "no"}, Asked("load", "m")),
+    ],
+)
+def test_the_audit_log_is_told_what_kind_of_load_it_is(
+    parameters: dict[str, str | bool | bytes], asked: Asked
+) -> None:
+    assert _asked_to_load(_with(parameters)) == asked

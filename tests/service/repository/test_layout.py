@@ -9,6 +9,8 @@ from interlock.repository.layout import (
     is_ignored,
     is_inside,
     is_linked_inside,
+    is_nameable,
+    root_around,
     version_of,
 )
 
@@ -50,6 +52,13 @@ def test_other_model_names_are_accepted(name: str) -> None:
 def test_directories_of_others_are_ignored(name: str) -> None:
     assert is_ignored(name)
     assert version_of(name) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "can_be"), [("m", True), ("größe", True), ("\U0001f600", True), ("m\udcff", False)]
+)
+def test_what_is_no_text_cannot_be_named(name: str, can_be: bool) -> None:
+    assert is_nameable(name) is can_be
 
 
 @pytest.mark.parametrize(
@@ -134,3 +143,18 @@ def test_where_the_links_are_our_own_a_path_is_inside_by_its_name(tmp_path: Path
     assert is_linked_inside(model / "1" / ".." / "labels.txt", model)
     assert not is_linked_inside(model / ".." / "secret", model)
     assert not is_linked_inside(tmp_path / "models", model)
+
+
+def test_a_file_lies_in_a_repository_by_its_name_or_after_all_links(tmp_path: Path) -> None:
+    first, second, outside = (tmp_path / name for name in ("first", "second", "outside"))
+    for folder in (first, second, outside):
+        folder.mkdir()
+    (outside / "in").symlink_to(second)
+    (first / "out").symlink_to(outside)
+
+    roots = [first, second]
+    assert root_around(second / "m" / "file", roots) == second
+    assert root_around(outside / "in" / "file", roots) == second
+    assert root_around(first / "out" / "file", roots) == first
+    assert root_around(outside / "file", roots) is None
+    assert root_around(tmp_path / "first-one", roots) is None

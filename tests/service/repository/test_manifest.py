@@ -62,6 +62,35 @@ def test_holds_what_versions_share_once(model: Path) -> None:
     assert list(made.of(1)) == ["config.pbtxt", "1/model.onnx"]
 
 
+def test_a_signature_is_not_listed_and_may_be_there(model: Path) -> None:
+    before = made_of(model)
+    (model / "model.sig").write_text("{}")
+
+    made = made_of(model)
+
+    assert made == before
+    files = files_of(model, 1)
+    assert compare_sizes(made, 1, files).is_complete
+    assert compare_digests(made, 1, digest_files(model, files)).is_complete
+
+
+def test_a_signature_that_is_listed_must_be_as_it_says(model: Path) -> None:
+    (model / "model.sig").write_text("{}")
+    made = made_of(model)
+    listed = Manifest({**made.common, "model.sig": FileDigest(2, A)}, made.versions)
+
+    files = files_of(model, 1)
+    assert compare_digests(listed, 1, digest_files(model, files)).other_content == ("model.sig",)
+    (model / "model.sig").unlink()
+    assert compare_sizes(listed, 1, files_of(model, 1)).missing == ("model.sig",)
+
+
+def test_only_the_signature_of_the_model_is_one(model: Path) -> None:
+    (model / "1" / "model.sig").write_text("{}")
+
+    assert list(made_of(model).versions[1]) == ["model.onnx", "model.sig"]
+
+
 def test_reads_what_it_has_written(model: Path) -> None:
     made = made_of(model)
 

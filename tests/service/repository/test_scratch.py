@@ -6,13 +6,17 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.repository.scratch import Scratch
 from tests.support.wire import eventually
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -221,3 +225,53 @@ def test_what_is_not_in_the_scratch_root_is_not_removed(scratch: Scratch, tmp_pa
     scratch.remove(outside)
 
     assert outside.exists()
+
+
+@contextmanager
+def as_nobody(*places: Path) -> Iterator[None]:
+    """Have no more rights than the owner of these directories; root has too many."""
+    if os.geteuid():
+        yield
+        return
+    for place in places:
+        os.chown(place, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_nobody_may_write_to_is_removed() -> None:
+    with TemporaryDirectory() as parent, as_nobody(Path(parent)):
+        scratch = Scratch(Path(parent))
+        folder = scratch.folder("agent-")
+        inner = folder / "1" / "2"
+        inner.mkdir(parents=True)
+        (inner / "weights").write_bytes(b"w")
+        (inner / "link").symlink_to("/")
+        for place in (inner, inner.parent, folder):
+            place.chmod(0o500)
+
+        scratch.remove(folder)
+
+        assert not folder.exists()
+        scratch.close()
+        assert list(Path(parent).iterdir()) == []
+
+
+def test_what_is_very_deep_is_removed_and_nothing_beside_it(scratch: Scratch) -> None:
+    folder, beside = scratch.folder("agent-"), scratch.folder("agent-")
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(1100):  # longer than any path, and deeper than any recursion
+        os.mkdir("deep", dir_fd=place)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.symlink(beside, "link", dir_fd=place)
+    os.close(place)
+
+    scratch.remove(folder)
+
+    assert not folder.exists()
+    assert beside.is_dir()

@@ -56,8 +56,10 @@ class FakeBackend:
     fail_close: bool = False
     facts: ModelFacts | None = None
     events: list[str] = field(default_factory=list)
+    opened: list[VersionFiles] = field(default_factory=list)
 
     def open(self, files: VersionFiles, config: ModelConfig) -> "FakeBackend":
+        self.opened.append(files)
         self.events.append(f"open {files.version_directory.name}")
         return self
 
@@ -524,6 +526,18 @@ def test_several_versions_load_at_once(tmp_path: Path) -> None:
     for served in loaded:
         models.unload(served)
     assert constants == [("FP32", (1,), np.float32(version).tobytes()) for version in range(1, 9)]
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_backend_is_told_whether_code_of_the_files_may_run(tmp_path: Path, may: bool) -> None:
+    (tmp_path / "labels.txt").write_text("zero")
+    backend = FakeBackend()
+    models = loader(Catalog({"fake": backend}))
+
+    served = models.load(replace(job_of(tmp_path, config_of(FAKE)), may_run_host_code=may))
+
+    assert [files.may_run_host_code for files in backend.opened] == [may]
+    models.unload(served)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "weights/part.bin"])

@@ -16,20 +16,14 @@ from typing import Final
 
 import uvloop
 
-from tools.benchmark.control import machine, repositories, rest, stall, start, takeover
-from tools.benchmark.control.figures import Figure, all_reached, table
+from tools.benchmark import machine
+from tools.benchmark.control import repositories, rest, stall, start, takeover
+from tools.benchmark.figures import Figure, all_reached, progress, table
 
 _FEW: Final = 10
 """How many times fewer models the shorter start has."""
 
 Part = Callable[[argparse.Namespace, Path], Iterator[Figure]]
-
-
-def progress(text: str) -> None:
-    """Say on a terminal what is being measured, in place of what was said before."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
 
 
 def _many(folder: Path, models: int) -> Path:

@@ -11,7 +11,7 @@ from interlock.repository.stager import Stager
 from interlock.repository.staging import Rules
 from interlock.runtime.clock import monotonic
 from tests.support.server_process import ServerProcess
-from tools.benchmark.control.figures import Figure, Progress
+from tools.benchmark.figures import Figure, Progress
 
 PART: Final = "a scan without changes"
 LIMIT_MS: Final = 100.0

@@ -22,7 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tests.support.server_process import ServerProcess
 from tests.support.wire import Client as ControlClient, given, infer_request, set_parameters
 from tools.benchmark.control import repositories
-from tools.benchmark.control.figures import Figure, Progress, percentile, stall_limit_ms
+from tools.benchmark.figures import Figure, Progress, percentile, stall_limit_ms
 from tools.benchmark.load import Client
 
 PART: Final = "while a model of 200 MB is loaded"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.server_process import ServerProcess
-from tools.benchmark.control.figures import Figure, Progress
+from tools.benchmark.figures import Figure, Progress
 
 PART: Final = "start"
 TIMES: Final = 12.0

@@ -17,7 +17,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.wire import Client
 from tools import swap_stress
 from tools.benchmark.control import repositories
-from tools.benchmark.control.figures import Figure, Progress, percentile
+from tools.benchmark.figures import Figure, Progress, percentile
 from tools.traffic import Answers, Traffic, violations_in
 
 PART: Final = "from proven to answering"

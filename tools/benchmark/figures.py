@@ -1,5 +1,6 @@
 """What was measured, what the goal was, and whether it was reached."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -9,7 +10,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. Without a `limit` it is there to be read, and cannot be missed."""
+    """One line of the table. Without a `limit` it is there to be read, and cannot be missed.
+
+    The limit is the most that may be, or the least with `is_least`.
+    """
 
     part: str
     name: str
@@ -17,13 +21,23 @@ class Figure:
     unit: str
     limit: float | None = None
     remark: str = ""
+    is_least: bool = False
 
     @property
     def reached(self) -> bool | None:
-        return None if self.limit is None else self.value <= self.limit
+        if self.limit is None:
+            return None
+        return self.value >= self.limit if self.is_least else self.value <= self.limit
 
     def as_map(self) -> dict[str, object]:
         return {**asdict(self), "reached": self.reached}
+
+
+def progress(text: str) -> None:
+    """Say on a terminal what is being measured, in place of what was said before."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def all_reached(figures: Iterable[Figure]) -> bool:
@@ -59,7 +73,8 @@ def table(figures: Sequence[Figure]) -> str:
         value = f"{number(figure.value)} {figure.unit}"
         goal = verdict = ""
         if figure.limit is not None:
-            goal = f"at most {number(figure.limit)} {figure.unit}"
+            bound = "at least" if figure.is_least else "at most"
+            goal = f"{bound} {number(figure.limit)} {figure.unit}"
             verdict = "reached" if figure.reached else "MISSED"
         rows.append(f"  {figure.name:<52} {value:>16}  {goal:<20} {verdict:<8} {figure.remark}")
     return "\n".join(row.rstrip() for row in rows)

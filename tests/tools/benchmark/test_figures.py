@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.benchmark.control.figures import (
+from tools.benchmark.figures import (
     Figure,
     all_reached,
     number,
@@ -25,6 +25,11 @@ def test_a_goal_is_reached_up_to_its_limit(
     value: float, limit: float | None, reached: bool | None
 ) -> None:
     assert Figure("part", "name", value, "ms", limit).reached is reached
+
+
+@pytest.mark.parametrize(("value", "reached"), [(0.79, False), (0.8, True), (0.81, True)])
+def test_a_goal_may_be_the_least_that_there_must_be(value: float, reached: bool) -> None:
+    assert Figure("part", "name", value, "x", 0.8, is_least=True).reached is reached
 
 
 def test_one_missed_goal_is_enough() -> None:
@@ -77,6 +82,7 @@ def test_the_table_says_of_each_goal_whether_it_was_reached() -> None:
             Figure("start", "ratio", 4.8, "x", 12),
             Figure("start", "memory", 88, "kB", remark="of each"),
             Figure("scan", "CPU", 120, "ms", 100),
+            Figure("scan", "speed", 0.9, "x", 0.8, is_least=True),
         ]
     ).splitlines()
 
@@ -86,6 +92,7 @@ def test_the_table_says_of_each_goal_whether_it_was_reached() -> None:
         ["memory", "88", "kB", "of", "each"],
         ["scan"],
         ["CPU", "120", "ms", "at", "most", "100", "ms", "MISSED"],
+        ["speed", "0.9", "x", "at", "least", "0.8", "x", "reached"],
     ]
 
 
@@ -97,5 +104,6 @@ def test_a_figure_for_a_program_says_whether_its_goal_was_reached() -> None:
         "unit": "ms",
         "limit": 2,
         "remark": "",
+        "is_least": False,
         "reached": False,
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.benchmark.control.machine import remark_on
+from tools.benchmark.machine import remark_on
 
 
 def test_says_that_others_wait_for_a_processor() -> None:

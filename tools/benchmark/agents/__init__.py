@@ -1,0 +1,1 @@
+"""What repository agents cost: the measurements behind `tools/bench agents`."""
