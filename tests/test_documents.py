@@ -14,12 +14,13 @@ import pytest
 from interlock.cli.flag_table import FLAGS
 from interlock.cli.main import _VERBS
 from interlock.domain.cause import Deed
+from interlock.domain.description import AgentDescription
 from interlock.repository.digest import digest_files, version_digest
 from interlock.repository.fingerprint import files_of
 from interlock.repository.listing import list_model
 from interlock.serving.golden.file import read_golden
 from interlock.serving.golden.request import Declared
-from interlock.telemetry.audit import AgentVerdict, AuditEvent
+from interlock.telemetry.audit import AuditEvent
 from tests.support.server_process import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -184,7 +185,7 @@ def test_the_words_of_the_audit_log_are_documented() -> None:
     for deed in set(Deed) - {Deed.STOP}:
         assert f"`{deed.value}`" in AUDIT
     (example,) = blocks(AUDIT, "json")
-    event = AuditEvent("load", "ok", agents=[AgentVerdict("checksum", passed=True)])
+    event = AuditEvent("load", "ok", agents=[AgentDescription("checksum", passed=True)])
     assert json.loads(example).keys() == asdict(event).keys() | {"time", "process", "seq"}
 
 

@@ -23,6 +23,7 @@ from typing import Final
 
 import grpc
 
+from interlock.cli.verb import add_format
 from tests.support.server_process import ServerProcess, ServerProcessError
 from tests.support.wire import Client, transport_flags
 from tools.attacks import (
@@ -35,7 +36,7 @@ from tools.attacks import (
     Step,
     StepError,
 )
-from tools.demo_swap import MODEL, Requests, answer_of, requests_in, stoppable
+from tools.demo_swap import MODEL, Requests, answer_of, latency_rows, requests_in, stoppable
 from tools.progress import Line, duration
 from tools.releases import CommandError, Releases
 from tools.traffic import Traffic, Window, violations_in
@@ -282,10 +283,7 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("requests sent", f"{before.sent + during.sent:,}"),
         ("  failed", str(len(outcome.failed))),
         ("  answers that disagree", str(outcome.disagreeing_answers)),
-        ("longest gap between answers, before", f"{before.longest_gap_ms:.0f} ms"),
-        ("  during", f"{during.longest_gap_ms:.0f} ms"),
-        ("p99 of a request, before", f"{before.p99_ms:.1f} ms"),
-        ("  during", f"{during.p99_ms:.1f} ms"),
+        *latency_rows(before, during),
         ("lines of the audit log", str(outcome.audited)),
         ("  attacks that it does not tell", str(len(outcome.unaudited))),
     ]
@@ -298,9 +296,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known.add_argument("--clients", type=int, default=16, metavar="N", help="of each kind (16)")
-    known.add_argument(
-        "-o", "--format", choices=("text", "json"), default="text", help="how to print [text]"
-    )
+    add_format(known)
     return known
 
 

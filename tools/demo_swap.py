@@ -27,6 +27,7 @@ from typing import Final, NoReturn, Protocol
 import grpc
 import numpy as np
 
+from interlock.cli.verb import add_format
 from tests.support import onnx_small
 from tests.support.models import Port, Repository
 from tests.support.server_process import ServerProcess, ServerProcessError
@@ -355,13 +356,19 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("  answers that disagree", str(outcome.disagreeing_answers)),
         ("changes not followed", str(len(outcome.overlooked))),
         ("different files that answered", str(outcome.files_seen)),
+        *latency_rows(before, during),
+        ("memory, before", f"{outcome.memory_before_bytes / 1e6:.1f} MB"),
+        ("  after", f"{outcome.memory_after_bytes / 1e6:.1f} MB"),
+        (f"  a change, {last}", f"{outcome.slope_kb_a_change:.1f} kB"),
+    ]
+
+
+def latency_rows(before: Requests, during: Requests) -> list[tuple[str, str]]:
+    return [
         ("longest gap between answers, before", f"{before.longest_gap_ms:.0f} ms"),
         ("  during", f"{during.longest_gap_ms:.0f} ms"),
         ("p99 of a request, before", f"{before.p99_ms:.1f} ms"),
         ("  during", f"{during.p99_ms:.1f} ms"),
-        ("memory, before", f"{outcome.memory_before_bytes / 1e6:.1f} MB"),
-        ("  after", f"{outcome.memory_after_bytes / 1e6:.1f} MB"),
-        (f"  a change, {last}", f"{outcome.slope_kb_a_change:.1f} kB"),
     ]
 
 
@@ -389,7 +396,7 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--changes", type=int, default=200, metavar="N", help="in each mode (200)")
     known.add_argument("--mode", choices=("poll", "explicit", "both"), default="both")
     known.add_argument("--seed", type=int, default=1, help="other changes (default: %(default)s)")
-    known.add_argument("--json", action="store_true", help="print the outcomes as JSON")
+    add_format(known)
     return known
 
 
@@ -408,7 +415,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"error: {error}", file=sys.stderr)
                 return 1
             line.end(duration(line.seconds))
-    print(json.dumps([asdict(one) for one in outcomes]) if chosen.json else table(outcomes))
+    is_json = chosen.format == "json"
+    print(json.dumps([asdict(one) for one in outcomes]) if is_json else table(outcomes))
     for outcome in outcomes:
         told = {*outcome.failed, *outcome.disagreeing, *outcome.overlooked}
         for text in sorted(told)[:20]:

@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from interlock.cli.verb import add_format
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.secrets import SecretModels, found_on_disk
@@ -176,13 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="tools/kill_storm", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=50, help="how many servers are killed")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--megabytes", type=int, default=4, help="the size of each model")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--rounds", type=int, default=50, help="how many servers are killed (50)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
+    parser.add_argument("--megabytes", type=int, default=4, help="the size of each model (4)")
+    add_format(parser)
     wanted = parser.parse_args(arguments)
     outcome = run(rounds=wanted.rounds, seed=wanted.seed, megabytes=wanted.megabytes)
-    print(json.dumps(asdict(outcome)) if wanted.json else table(outcome))
+    print(json.dumps(asdict(outcome)) if wanted.format == "json" else table(outcome))
     for line in sorted(set(outcome.failures))[:20]:
         print(f"WRONG {line}", file=sys.stderr)
     return 0 if outcome.is_good else 1

@@ -19,6 +19,7 @@ from typing import Final
 import grpc
 import numpy as np
 
+from interlock.cli.verb import add_format
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcess
@@ -178,14 +179,14 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=32, help="how many call at a time")
     parser.add_argument("--rounds", type=int, default=1000, help="loads and unloads of each")
     parser.add_argument("--transport", choices=("queue", "public"), default="queue")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    add_format(parser)
     arguments = parser.parse_args()
     outcome = run(
         callers=arguments.callers,
         rounds=arguments.rounds,
         transport=[f"--grpc-transport={arguments.transport}"],
     )
-    print(json.dumps(asdict(outcome)) if arguments.json else table(outcome))
+    print(json.dumps(asdict(outcome)) if arguments.format == "json" else table(outcome))
     for line in sorted(set(outcome.failures))[:20]:
         print(f"WRONG {line}", file=sys.stderr)
     return 0 if outcome.is_good else 1

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from interlock.cli.verb import add_format
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.server_process import ServerProcess
@@ -144,14 +145,14 @@ def main() -> int:
     parser.add_argument("--loads", type=int, default=100, help="how often the file is swapped")
     parser.add_argument("--clients", type=int, default=32, help="how many ask at a time")
     parser.add_argument("--transport", choices=("queue", "public"), default="queue")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    add_format(parser)
     arguments = parser.parse_args()
     outcome = run(
         clients=arguments.clients,
         loads=arguments.loads,
         transport=[f"--grpc-transport={arguments.transport}"],
     )
-    print(json.dumps(asdict(outcome)) if arguments.json else table(outcome))
+    print(json.dumps(asdict(outcome)) if arguments.format == "json" else table(outcome))
     for line in sorted({*outcome.failures, *outcome.violations})[:20]:
         print(f"WRONG {line}", file=sys.stderr)
     return 0 if outcome.is_good else 1

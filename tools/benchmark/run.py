@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import uvloop
 
+from interlock.cli.verb import add_format
 from interlock.pb import grpc_service_pb2 as pb
 from tools.benchmark import load as loads, targets
 
@@ -136,7 +137,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each server (default 5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (default 4)")
     parser.add_argument("--only", default="", help='one case, as "64 B x32"')
-    parser.add_argument("--json", action="store_true", help="print the readings as JSON")
+    add_format(parser)
     parser.add_argument("--peers", action="store_true", help="measure Triton and MLServer as well")
     parser.add_argument(
         "flags", nargs="*", metavar="-- FLAG", help="flags for this server, after a --"
@@ -159,7 +160,7 @@ def main() -> int:
                 only=arguments.only,
             )
         )
-    if arguments.json:
+    if arguments.format == "json":
         print(json.dumps([asdict(row) for row in readings], indent=2))
     else:
         show(readings)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.cli.output import one_line, table, write, write_json
+from interlock.cli.verb import SubParsers, add_format
 from interlock_agents.api import AgentError, Parameter
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog, KnownAgent
@@ -36,7 +37,7 @@ class _Agent:
     error: str = ""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: SubParsers) -> None:
     """Add the verb; its namespace's `run` is the function to call with the namespace."""
     parser = subparsers.add_parser(
         "agents",
@@ -48,10 +49,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--repoagent-directory",
         type=Path,
-        metavar="DIR",
-        help="as for the server: DIR/NAME/agent.py is the agent NAME",
+        metavar="DIRECTORY",
+        help="as for the server: DIRECTORY/NAME/agent.py is the agent NAME",
     )
-    parser.add_argument("-o", "--format", choices=("text", "json"), default="text")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from interlock.cli.verb import Run, SubParsers, UsageError
+from interlock.cli.verb import Run, SubParsers, UsageError, add_format
 from interlock.client.connection import DEFAULT_SERVER, Connection, ConnectionSettingsError
 
 Value = TypeVar("Value")
@@ -27,9 +27,7 @@ def add_client_verb(  # every verb in the same form
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, default_timeout_s=timeout_s)
-    parser.add_argument(
-        "-o", "--format", choices=("text", "json"), default="text", help="how to print [text]"
-    )
+    add_format(parser)
     _add_connection(parser, timeout_s)
     return parser
 

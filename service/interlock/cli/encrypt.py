@@ -9,7 +9,15 @@ from interlock.cli.encrypted_model import ModelError, encrypt_model
 from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import write, write_json
 from interlock.cli.signed_model import OUTLIVED
-from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock.cli.verb import (
+    DONE,
+    REFUSED,
+    WRONG_USAGE,
+    SubParsers,
+    UsageError,
+    add_format,
+    refuse,
+)
 from interlock.domain.config_text import ConfigError
 from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.encryption.errors import EncryptionError
@@ -59,7 +67,7 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add_key_directory(parser, is_required=False)
     add_key_sources(parser)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -77,26 +85,21 @@ def _encrypt(args: argparse.Namespace) -> int:
         )
         done = encrypt_model(args.model, recipients=keys, chosen=args.file, out=args.out)
     except UsageError as error:
-        return _refuse(str(error), WRONG_USAGE)
+        return refuse("encrypt", str(error), WRONG_USAGE)
     except (EncryptionError, ModelError, ConfigError) as error:
-        return _refuse(str(error), REFUSED)
+        return refuse("encrypt", str(error), REFUSED)
     except OSError as error:
-        return _refuse(f"{error.filename or args.model}: {error.strerror}", REFUSED)
+        return refuse("encrypt", f"{error.filename or args.model}: {error.strerror}", REFUSED)
     finally:
         for key in keys:
             key.wipe()
     ids = [key.id for key in keys]
     if done.is_unsigned:
         sys.stderr.write(f"interlock encrypt: {args.out or args.model}: {OUTLIVED}\n")
-    if args.json:
+    if args.format == "json":
         again = {"sign_again": True} if done.is_unsigned else {}
         write_json({"files": done.files, "bytes": done.size_bytes, "recipients": ids, **again})
     else:
         told = f"{done.files} files, {done.size_bytes} bytes, for: {', '.join(ids)}"
         write(f"{args.out or args.model}: encrypted: {told}")
     return DONE
-
-
-def _refuse(text: str, code: int) -> int:
-    sys.stderr.write(f"interlock encrypt: {text}\n")
-    return code

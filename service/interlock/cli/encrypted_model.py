@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from interlock.cli.clear_config import AGENT, stub_of, with_agent
-from interlock.cli.manifest import result_of
+from interlock.cli.manifest import result_of, why_no_model
 from interlock.cli.signed_model import AGAIN, has_outlived, is_of_encrypted, needs_signing
 from interlock.repository.layout import MANIFEST_FILE, SIGNATURE_FILE
 from interlock.repository.listing import DIRECTORY, FILE, list_model
@@ -84,14 +84,11 @@ def encrypt_model(
     return replace(done, is_unsigned=is_signed)
 
 
-def rewrap_model(
-    model: Path, keys: Keys, *, old: str, new: Key | None, keeps_old: bool = False
-) -> Done:
+def rewrap_model(model: Path, keys: Keys, *, old: str, new: Key, keeps_old: bool = False) -> Done:
     """Give all files of a model that are for the key `old` to the key `new` instead.
 
-    With `keeps_old` to both; without `new` to whoever else they are for. A manifest is
-    written anew. Raise ModelError, EncryptionError or OSError; what was done by then stays,
-    and doing it again does the rest.
+    With `keeps_old` to both. A manifest is written anew. Raise ModelError, EncryptionError or
+    OSError; what was done by then stays, and doing it again does the rest.
     """
 
     def wanted(recipients: Sequence[Recipient]) -> Recipients:
@@ -126,6 +123,8 @@ def files_of(model: Path) -> set[str]:
     listing = list_model(model)
     for problem in listing.problems:
         raise problem.as_error(model)
+    if why := why_no_model(model, listing.entries):
+        raise ModelError(f"{model}: {why}")
     entries = [entry for entry in listing.entries if entry.kind != DIRECTORY]
     for entry in entries:
         if entry.kind != FILE:
@@ -251,13 +250,13 @@ def _naming(place: Path) -> Iterator[None]:
 
 
 def _replaced(
-    recipients: Sequence[Recipient], *, old: str, new: Key | None, keeps_old: bool
+    recipients: Sequence[Recipient], *, old: str, new: Key, keeps_old: bool
 ) -> Recipients:
     if old not in {recipient.key_id for recipient in recipients}:
         return recipients
     kept = [each for each in recipients if keeps_old or each.key_id != old]
-    has_new = new is None or new.id in {recipient.key_id for recipient in kept}
-    return kept if has_new or new is None else [*kept, new]
+    has_new = new.id in {recipient.key_id for recipient in kept}
+    return kept if has_new else [*kept, new]
 
 
 def _check_manifest(model: Path) -> None:

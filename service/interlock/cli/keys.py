@@ -12,7 +12,15 @@ from interlock.cli.encrypted_model import ModelError, recipients_of, rewrap_mode
 from interlock.cli.key_flags import add_key_directory, add_key_sources, recipient_of
 from interlock.cli.output import table, write, write_json
 from interlock.cli.signed_model import OUTLIVED
-from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock.cli.verb import (
+    DONE,
+    REFUSED,
+    WRONG_USAGE,
+    SubParsers,
+    UsageError,
+    add_format,
+    refuse,
+)
 from interlock_agents.core_dumps import CoreDumps
 from interlock_agents.encryption.errors import EncryptionError, KeyUnavailableError
 from interlock_agents.encryption.header import KEY_ID
@@ -22,13 +30,13 @@ from interlock_agents.encryption.keys import Key, KeyKind
 
 _DESCRIPTION: Final = """\
   keys new ID                   make a key; of a pair, give ID.pub to who encrypts
-  keys list [MODEL...]          list the keys, and how many files of models are for each
+  keys list [MODEL...]          list the keys; with models, how many files are for each
   keys rotate OLD NEW MODEL...  give files that are for OLD to NEW instead
 """
 _EPILOG: Final = """\
 `rotate` makes NEW if it is a name that is not there. Only the key of a file is encrypted anew,
-not the file. A server finds new keys without a restart; remove OLD when `list` shows it with no
-files. Exit codes: 0 done, 1 refused, 2 wrong usage."""
+not the file. A server finds new keys without a restart; remove OLD when `list`, told of
+all models, shows it with no files. Exit codes: 0 done, 1 refused, 2 wrong usage."""
 
 
 def add_parser(subparsers: SubParsers) -> None:
@@ -54,7 +62,7 @@ def add_parser(subparsers: SubParsers) -> None:
     parser.add_argument(
         "--keep-old", action="store_true", help="rotate: let the old key open the files too"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
         with CoreDumps():
             code: int = _ACTIONS[args.action](args)
     except UsageError as error:
-        return _refuse(str(error), WRONG_USAGE)
+        return refuse("keys", str(error), WRONG_USAGE)
     except (EncryptionError, ModelError) as error:
-        return _refuse(str(error), REFUSED)
+        return refuse("keys", str(error), REFUSED)
     except OSError as error:
-        return _refuse(f"{error.filename or args.key_directory}: {error.strerror}", REFUSED)
+        return refuse("keys", f"{error.filename or args.key_directory}: {error.strerror}", REFUSED)
     return code
 
 
@@ -79,7 +87,7 @@ def _new(args: argparse.Namespace) -> int:
         place = write_new_key(args.key_directory, key)
         public = "" if key.kind is KeyKind.AES256 else key.public().line().decode().strip()
     told = {"id": key.id, "kind": key.kind.value, "file": str(place)}
-    if args.json:
+    if args.format == "json":
         write_json({**told, **({"public": public} if public else {})})
         return DONE
     write(f"{place}: {key.kind.value} key '{key.id}'")
@@ -90,15 +98,16 @@ def _new(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     files = _files_by_key([Path(word) for word in args.words])
-    rows = [_row_of(key_id, args.key_directory) for key_id in _ids(args.key_directory)]
+    directory = KeyDirectory(args.key_directory)
+    rows = [_row_of(key_id, directory) for key_id in directory.ids()]
     rows += [
         _Row(key_id, "", f"not in {args.key_directory}")
-        for key_id in sorted(files.keys() - {row.id for row in rows})
+        for key_id in sorted(set(files or ()) - {row.id for row in rows})
     ]
-    if args.json:
-        write_json([row.as_json(files) for row in rows])
+    if args.format == "json":
+        write_json([row.as_json(_count(row, files)) for row in rows])
     elif rows:
-        cells = [[row.id, row.kind or "-", str(files.get(row.id, 0)), row.problem] for row in rows]
+        cells = [[row.id, row.kind or "-", _told(_count(row, files)), row.problem] for row in rows]
         write(table(["KEY", "KIND", "FILES", "PROBLEM"], cells))
     return DONE
 
@@ -120,7 +129,7 @@ def _rotate(args: argparse.Namespace) -> int:
                 unsigned.append(model)
     for model in unsigned:
         sys.stderr.write(f"interlock keys: {model}: {OUTLIVED}\n")
-    if args.json:
+    if args.format == "json":
         told = {"old": old, "new": key.id, "files": changed}
         write_json({**told, "sign_again": unsigned} if unsigned else told)
         return DONE
@@ -158,33 +167,36 @@ class _Row:
     kind: str
     problem: str = ""
 
-    def as_json(self, files: Mapping[str, int]) -> dict[str, object]:
-        told: dict[str, object] = {"id": self.id, "kind": self.kind, "files": files.get(self.id, 0)}
+    def as_json(self, files: int | None) -> dict[str, object]:
+        told: dict[str, object] = {"id": self.id, "kind": self.kind, "files": files}
         return {**told, "problem": self.problem} if self.problem else told
 
 
-def _ids(directory: Path) -> Sequence[str]:
-    return KeyDirectory(directory).ids()
+def _count(row: _Row, files: Mapping[str, int] | None) -> int | None:
+    """Return how many files are for a key, `None` where no model was looked at."""
+    return None if files is None else files.get(row.id, 0)
 
 
-def _row_of(key_id: str, directory: Path) -> _Row:
+def _told(count: int | None) -> str:
+    return "-" if count is None else str(count)
+
+
+def _row_of(key_id: str, directory: KeyDirectory) -> _Row:
     try:
-        key = KeyDirectory(directory).find(key_id)
+        key = directory.find(key_id)
     except KeyUnavailableError as error:
         return _Row(key_id, "", str(error))
     key.wipe()
     return _Row(key_id, key.kind.value)
 
 
-def _files_by_key(models: Sequence[Path]) -> Mapping[str, int]:
+def _files_by_key(models: Sequence[Path]) -> Mapping[str, int] | None:
+    """Return how many files of the models are for which key; `None` without models."""
+    if not models:
+        return None
     counts: dict[str, int] = {}
     for model in models:
         for key_ids in recipients_of(model).values():
             for key_id in key_ids:
                 counts[key_id] = counts.get(key_id, 0) + 1
     return counts
-
-
-def _refuse(text: str, code: int) -> int:
-    sys.stderr.write(f"interlock keys: {text}\n")
-    return code

@@ -20,6 +20,7 @@ from interlock.cli.verb import (
     WRONG_USAGE,
     SubParsers,
     UsageError,
+    add_format,
     nearest,
 )
 
@@ -142,7 +143,7 @@ def _parse(add_parser: AddParser, words: Sequence[str]) -> argparse.Namespace | 
 
 def _version(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="interlock version", description="Show the version.")
-    parser.add_argument("-o", "--format", choices=("text", "json"), default="text")
+    add_format(parser)
     try:
         is_json = parser.parse_args(list(words)).format == "json"
     except SystemExit as stop:

@@ -9,6 +9,7 @@ from typing import Final
 
 from interlock.cli.output import write as write_line, write_json
 from interlock.cli.signed_model import AGAIN, needs_signing
+from interlock.cli.verb import SubParsers, add_format
 from interlock.repository.digest import ChangedError, FileDigest, digest_files
 from interlock.repository.fingerprint import by_version
 from interlock.repository.layout import MANIFEST_FILE, SIGNATURE_FILE, config_path, version_of
@@ -38,7 +39,7 @@ manifest says; 1 if one is not; 2 if a model cannot be read or the arguments are
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: SubParsers) -> None:
     """Add the verb; its namespace's `run` is the function to call with the namespace."""
     parser = subparsers.add_parser(
         "manifest",
@@ -53,7 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--check", action="store_true", help="write nothing; compare with what is written"
     )
-    parser.add_argument("--json", action="store_true", help="print a list of results as JSON")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -87,7 +88,7 @@ class Result:
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock manifest` and return the exit code."""
     results = [result_of(directory, is_check=args.check) for directory in args.models]
-    if args.json:
+    if args.format == "json":
         write_json([_as_json(result) for result in results])
     else:
         for result in results:
@@ -112,11 +113,21 @@ def result_of(directory: Path, *, is_check: bool) -> Result:
     except (ChangedError, ManifestError, UnusableError) as error:
         return Result(directory, error=str(error))
     except OSError as error:
-        return Result(directory, error=f"{error.filename or directory}: {error.strerror}")
+        # The directory itself is named in front of every error.
+        file = "" if error.filename in {None, str(directory)} else f"{error.filename}: "
+        return Result(directory, error=f"{file}{error.strerror}")
     listed = [file.size for file in files if file.path != SIGNATURE_FILE]
     return Result(
         directory, len(listed), sum(listed), tuple(versions), lacking, is_unsigned=is_unsigned
     )
+
+
+def why_no_model(directory: Path, entries: Iterable[Entry]) -> str:
+    """Return why a directory with these files cannot be that of a model, "" if it can."""
+    versions, _ = by_version(entries)
+    if versions or config_path(directory) is not None:
+        return ""
+    return "no model's directory: neither config.pbtxt nor a version is in it"
 
 
 def contradiction(directory: Path, sha256: Mapping[str, str]) -> str:
@@ -144,9 +155,9 @@ def _files(directory: Path) -> tuple[list[Entry], list[int]]:
     listing = list_model(directory)
     for problem in listing.problems:
         raise problem.as_error(directory)
+    if why := why_no_model(directory, listing.entries):
+        raise UnusableError(why)
     versions, common = by_version(listing.entries)
-    if not versions and config_path(directory) is None:
-        raise UnusableError("no model's directory: neither config.pbtxt nor a version is in it")
     files = [*common, *(entry for own in versions.values() for entry in own)]
     files = [entry for entry in files if entry.kind != DIRECTORY]
     for entry in files:

@@ -3,16 +3,24 @@
 import argparse
 import os
 import stat
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from interlock.cli.manifest import contradiction
+from interlock.cli.manifest import contradiction, why_no_model
 from interlock.cli.output import write, write_json
-from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock.cli.verb import (
+    DONE,
+    REFUSED,
+    WRONG_USAGE,
+    SubParsers,
+    UsageError,
+    add_format,
+    refuse,
+)
 from interlock.repository.layout import MANIFEST_FILE
+from interlock.repository.listing import list_model
 from interlock_agents.api import DirectoryLocation
 from interlock_agents.signing.certificates import chain_for
 from interlock_agents.signing.errors import SignatureError
@@ -60,7 +68,7 @@ def add_parser(subparsers: SubParsers) -> None:
         help="the certificate of the key, then those that lead to a trusted one; may be repeated",
     )
     parser.add_argument("--name", help="what the model will be called [as its directory is]")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -69,17 +77,19 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _sign(args)
     except UsageError as error:
-        return _refuse(str(error), WRONG_USAGE)
+        return refuse("sign", str(error), WRONG_USAGE)
     except SignatureError as error:
-        return _refuse(f"{args.model}: {error}", REFUSED)
+        return refuse("sign", f"{args.model}: {error}", REFUSED)
     except OSError as error:
-        return _refuse(f"{error.filename or args.model}: {error.strerror}", REFUSED)
+        return refuse("sign", f"{error.filename or args.model}: {error.strerror}", REFUSED)
 
 
 def _sign(args: argparse.Namespace) -> int:
     directory: Path = args.model
     if not directory.is_dir():
         raise UsageError(f"{directory} is no directory")
+    if why := why_no_model(directory, list_model(directory).entries):
+        raise SignatureError(why)
     name = args.name or directory.resolve().name
     key = _private_key(args.key, args.passphrase_env)
     content, digests = sign_model(
@@ -96,7 +106,7 @@ def _sign(args: argparse.Namespace) -> int:
     place, files = directory / SIGNATURE_FILE, len(digests)
     _put(place, content)
     shown = fingerprint(key.public_key())
-    if args.json:
+    if args.format == "json":
         write_json({"file": str(place), "name": name, "files": files, "key": shown})
     else:
         write(f"{place}: {files} files signed as '{name}' with key {shown[:12]}")
@@ -143,8 +153,3 @@ def _put(place: Path, content: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-
-
-def _refuse(text: str, code: int) -> int:
-    sys.stderr.write(f"interlock sign: {text}\n")
-    return code

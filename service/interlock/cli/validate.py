@@ -17,6 +17,7 @@ from interlock.backends.catalog import Catalog, built_in
 from interlock.cli.examination import Examination, Finding, OpenModel, Severity, unreadable
 from interlock.cli.key_flags import add_key_directory, add_key_sources
 from interlock.cli.rehearsal import DECRYPT, SIGNATURE, Agents, Rehearsal
+from interlock.cli.verb import SubParsers, add_format
 from interlock.control.agent_pool import AgentPool
 from interlock.domain.config import ModelConfig
 from interlock.domain.errors import InternalError, ServiceError
@@ -51,7 +52,7 @@ repository cannot be read or the arguments are wrong.
 _RANK: Final = {Severity.OK: 0, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: SubParsers) -> None:
     """Add the verb; its namespace's `run` is the function to call with the namespace."""
     parser = subparsers.add_parser(
         "validate",
@@ -68,10 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME",
         help="look at this model only; may be repeated",
     )
-    parser.add_argument("-o", "--format", choices=("text", "json"), default="text")
-    parser.add_argument(
-        "--json", action="store_const", const="json", dest="format", help="the same as -o json"
-    )
+    add_format(parser)
     parser.add_argument(
         "--disable-auto-complete-config",
         action="store_true",
@@ -86,8 +84,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--repoagent-directory",
         type=Path,
-        metavar="DIR",
-        help="as for the server: DIR/NAME/agent.py is the agent NAME",
+        metavar="DIRECTORY",
+        help="as for the server: DIRECTORY/NAME/agent.py is the agent NAME",
     )
     parser.add_argument(
         "--agent-timeout-secs",
@@ -101,8 +99,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--signer-directory",
         type=Path,
-        metavar="DIR",
-        help="as for the server: DIR/NAME.pem is whom the agent 'signature' trusts",
+        metavar="DIRECTORY",
+        help="as for the server: DIRECTORY/NAME.pem is whom the agent 'signature' trusts",
     )
     parser.set_defaults(run=run)
 

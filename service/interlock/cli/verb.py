@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,6 +22,22 @@ Run = Callable[[argparse.Namespace, "Client"], int]
 
 class UsageError(Exception):
     """The arguments contradict themselves or what the server says of its model."""
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Let whoever calls choose how the verb prints: `format` is "text" or "json" then."""
+    parser.add_argument(
+        "-o", "--format", choices=("text", "json"), default="text", help="how to print [text]"
+    )
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as -o json"
+    )
+
+
+def refuse(verb: str, text: str, code: int) -> int:
+    """Say why a verb did not do what it was asked to, and return the exit code."""
+    sys.stderr.write(f"interlock {verb}: {text}\n")
+    return code
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

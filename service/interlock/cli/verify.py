@@ -1,13 +1,20 @@
 """`interlock verify MODEL --signer KEY`: say who has signed a model, and that it is unchanged."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from interlock.cli.output import write, write_json
-from interlock.cli.verb import DONE, REFUSED, WRONG_USAGE, SubParsers, UsageError
+from interlock.cli.verb import (
+    DONE,
+    REFUSED,
+    WRONG_USAGE,
+    SubParsers,
+    UsageError,
+    add_format,
+    refuse,
+)
 from interlock_agents.api import DirectoryLocation
 from interlock_agents.signature import utc_now
 from interlock_agents.signing.errors import SignatureError, SignersUnavailableError
@@ -50,7 +57,7 @@ def add_parser(subparsers: SubParsers) -> None:
     parser.add_argument(
         "--name", help="what the model must be signed as, '*' for any [as its directory is]"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         verdict = _verify(args)
     except (UsageError, SignersUnavailableError) as error:
-        return _refuse(str(error), WRONG_USAGE)
+        return refuse("verify", str(error), WRONG_USAGE)
     except SignatureError as error:
-        return _refuse(f"{args.model}: {SIGNATURE_FILE}: {error}", REFUSED)
+        return refuse("verify", f"{args.model}: {SIGNATURE_FILE}: {error}", REFUSED)
     signer = verdict.signer
-    if args.json:
+    if args.format == "json":
         write_json(
             {
                 "name": verdict.name,
@@ -101,8 +108,3 @@ def _read(path: Path) -> Trusted:
         return read_signer(path)
     except OSError as error:
         raise UsageError(f"signer '{path}': {error.strerror}") from None
-
-
-def _refuse(text: str, code: int) -> int:
-    sys.stderr.write(f"interlock verify: {text}\n")
-    return code

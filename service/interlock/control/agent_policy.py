@@ -40,7 +40,7 @@ class Override(Enum):
 
 
 class Objection(Enum):
-    """What the policy can be against, as the audit log names it."""
+    """What the policy can be against."""
 
     NO_RULE = "no-rule"
     FORBIDDEN_AGENT = "forbidden-agent"

@@ -7,8 +7,7 @@ told of in the log and by `state`, until the file is right again.
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 from interlock.control.agent_policy import AgentPolicy
 from interlock.control.agent_policy_text import PolicyError, parse_policy
 from interlock.domain.yaml_text import MAX_BYTES
+from interlock.repository.plain_file import opened
 from interlock.runtime.threads import OnDeath, Thread, spawn
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class PolicySource:
     def read(self) -> tuple[AgentPolicy, str]:
         """Return the policy and its digest. Raise PolicyError."""
         try:
-            with _opened(self.path) as descriptor:
+            with opened(self.path) as descriptor:
                 self._check(descriptor)
                 content = _content(descriptor)
         except OSError as error:
@@ -172,16 +172,6 @@ class PolicyWatch:
     def _run(self) -> None:
         while not self._closing.wait(self._poll_s):
             self.step()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    # Not to wait for the writer of a pipe.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _content(descriptor: int) -> bytes:

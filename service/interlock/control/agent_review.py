@@ -188,7 +188,7 @@ class Review:
         is_contested = found.is_to_go
         text = verdict.warning or ""
         if is_contested:
-            text = f"{found.reason}; --agent-policy-grace-secs={self._grace_s:g} after that it goes"
+            text = f"{found.reason}; it goes after --agent-policy-grace-secs={self._grace_s:g}"
         self._hand_over(Remarked(key, text, is_contested=is_contested))
         _log(key, found)
         if self._on_told is not None:

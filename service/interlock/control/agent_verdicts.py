@@ -20,6 +20,7 @@ from interlock.control.agent_policy import (
     Objection,
     told,
 )
+from interlock.domain.description import AgentDescription
 from interlock.domain.ids import GenerationKey
 
 SIGNER_NOTE: Final = "signer"
@@ -101,6 +102,15 @@ class Reassessment:
     def is_to_go(self) -> bool:
         """Whether the version is withdrawn, once its grace is over."""
         return self.standing is Standing.FAILS and self.mode is Mode.ENFORCE
+
+
+def agents_of(verdict: Verdict | None) -> tuple[AgentDescription, ...]:
+    """Return what each agent said, in the order in which they were asked."""
+    heard = () if verdict is None else verdict.heard
+    return tuple(
+        AgentDescription(one.name, one.refusal is None, one.refusal or "", one.notes)
+        for one in heard
+    )
 
 
 def judge(decision: Decision, heard: Sequence[Heard]) -> Verdict:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from interlock.control.agent_verdicts import Verdict
+from interlock.control.agent_verdicts import Verdict, agents_of
 from interlock.control.lifecycle import Event, Phase, Transition
 from interlock.control.verifying import FilesMovedError
 from interlock.control.wishes import Trouble
@@ -17,7 +17,7 @@ from interlock.domain.cause import Cause, Deed
 from interlock.domain.description import PENDING
 from interlock.domain.errors import ServiceError
 from interlock.domain.ids import GenerationKey, ModelName, Version, VersionKey
-from interlock.telemetry.audit import AgentVerdict, AuditEvent
+from interlock.telemetry.audit import AuditEvent
 
 OK: Final = "ok"
 FAILED: Final = "failed"
@@ -107,14 +107,6 @@ def _leaving(cause: Cause) -> Sentence | None:
     if cause.deed is Deed.STOP:
         return None
     return Sentence(_LEAVING.get(cause.deed, Deed.UNLOAD).value, cause)
-
-
-def agents_of(verdict: Verdict | None) -> tuple[AgentVerdict, ...]:
-    """Return what each agent said, in the order in which they were asked."""
-    heard = () if verdict is None else verdict.heard
-    return tuple(
-        AgentVerdict(one.name, one.refusal is None, one.refusal or "", one.notes) for one in heard
-    )
 
 
 def _judged(told: Told, verdict: Verdict, outcome: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interlock.control import answers
-from interlock.control.agent_verdicts import Verdict
+from interlock.control.agent_verdicts import Verdict, agents_of
 from interlock.control.explanation import Surroundings, why_not_ready
 from interlock.control.index import GenerationView, ModelView
 from interlock.control.manager import Manager
@@ -16,7 +16,6 @@ from interlock.control.preview import preview
 from interlock.control.wishes import Polled
 from interlock.domain.config import VersionPolicy, VersionPolicyKind
 from interlock.domain.description import (
-    AgentDescription,
     GenerationDescription,
     LoadPlan,
     ModelDescription,
@@ -213,11 +212,7 @@ class _OnDisk:
 def _told(verdict: Verdict | None) -> VerdictDescription | None:
     if verdict is None:
         return None
-    agents = tuple(
-        AgentDescription(one.name, one.refusal is None, one.refusal or "", dict(one.notes))
-        for one in verdict.heard
-    )
-    return VerdictDescription(verdict.outcome, verdict.reason or "", agents)
+    return VerdictDescription(verdict.outcome, verdict.reason or "", agents_of(verdict))
 
 
 def _written(policy: VersionPolicy) -> str:

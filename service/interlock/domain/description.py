@@ -13,7 +13,10 @@ PENDING: Final = "pending"
 
 @dataclass(frozen=True, slots=True)
 class AgentDescription:
-    """What one repository agent said; `reason` is why it refuses, "" where it has passed."""
+    """What one repository agent said; `reason` is why it refuses, "" where it has passed.
+
+    Of its parameters nothing is kept: they may name keys.
+    """
 
     name: str
     passed: bool

@@ -7,13 +7,13 @@ changes while it is read, has no digest.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from interlock.repository.listing import FILE, Entry
+from interlock.repository.plain_file import opened
 
 PIECE_BYTES: Final = 1 << 20
 
@@ -54,7 +54,7 @@ def digest_file(path: Path, *, is_cancelled: IsCancelled = never) -> FileDigest:
 
     Raise OSError where it cannot be read, ChangedError where it changes meanwhile.
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         return _digest(descriptor, str(path), os.fstat(descriptor), is_cancelled)
 
 
@@ -70,7 +70,7 @@ def digest_files(
         if entry.kind != FILE:
             digests[entry.path] = NO_FILE
             continue
-        with _opened(model_directory / entry.path) as descriptor:
+        with opened(model_directory / entry.path) as descriptor:
             status = os.fstat(descriptor)
             listed = (entry.size, entry.inode, entry.mtime_ns, entry.ctime_ns)
             if listed != _identity(status):
@@ -90,16 +90,6 @@ def version_digest(files: Mapping[str, FileDigest]) -> str:
         line = f"{file.sha256} {file.size} {path}\0"
         tree.update(line.encode("utf-8", errors="surrogateescape"))
     return tree.hexdigest()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    # Not to hang on what has become a pipe since it was listed.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _digest(

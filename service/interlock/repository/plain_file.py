@@ -5,6 +5,8 @@ A pipe that nobody writes to is opened for ever.
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO
@@ -23,6 +25,16 @@ def open_file(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open whatever is there, for reading, and yield its descriptor. Raise OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """The audit log: who changed what is served, and what came of it, one JSON object a line.
 
 Lines are only ever added. Each is given to the system in one write before the caller goes on,
-in the order of `seq`; nothing is held back, so a server that is killed loses none. They are not
+in the order of `seq`: of what was recorded a server that is killed loses none. They are not
 forced onto the disk: a machine that loses power may lose the last seconds.
 
 Whoever must not wait for a disk goes through `audit_queue`.
@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from typing import Final
 import structlog
 
 from interlock.domain.cause import SERVER, Actor
+from interlock.domain.description import AgentDescription
 
 log = structlog.get_logger()
 
@@ -30,16 +31,6 @@ MAX_TEXT: Final = 4096
 """Longer texts are cut: clients and models write some of them."""
 GAP: Final = "audit-gap"
 """What a line says that stands for those that could not be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentVerdict:
-    """What one agent said. Of its parameters nothing is kept: they may name keys."""
-
-    agent: str
-    passed: bool
-    reason: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class AuditEvent:
     version: int | None = None
     generation: int | None = None
     digest: str = ""
-    agents: Sequence[AgentVerdict] = ()
+    agents: Sequence[AgentDescription] = ()
     reason: str = ""
 
 
@@ -143,7 +134,7 @@ class AuditLog:
             "digest": event.digest,
             "agents": [
                 {
-                    "agent": one.agent,
+                    "agent": one.name,
                     "passed": one.passed,
                     "reason": one.reason,
                     "notes": dict(one.notes),

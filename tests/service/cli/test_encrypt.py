@@ -421,6 +421,18 @@ def test_a_pipe_among_the_files_is_refused(
     assert printed.err == "interlock encrypt: 1/pipe is no file but a pipe, socket or device\n"
 
 
+def test_a_repository_is_not_taken_for_a_model(
+    command_line: CommandLine, model: Path, public: str
+) -> None:
+    before = {path.name for path in model.rglob("*")}
+
+    printed = command_line.run("encrypt", str(model.parent), "--recipient", public)
+
+    assert printed.code == 1
+    assert f"{model.parent}: no model's directory: neither config.pbtxt" in printed.err
+    assert {path.name for path in model.rglob("*")} == before
+
+
 def test_a_model_that_is_not_there(command_line: CommandLine, tmp_path: Path, public: str) -> None:
     printed = command_line.run("encrypt", str(tmp_path / "no"), "--recipient", public)
 

@@ -63,23 +63,6 @@ def test_recipients_are_those_of_each_file(model: Path) -> None:
     }
 
 
-def test_a_recipient_can_be_taken_away(model: Path) -> None:
-    encrypt_model(model, recipients=[MASTER, PAIR])
-
-    assert rewrap_model(model, KeysFake(PAIR), old="master", new=None) == Done(files=2)
-
-    assert set(recipients_of(model).values()) == {("pair",)}
-
-
-def test_the_last_recipient_cannot_be_taken_away(model: Path) -> None:
-    encrypt_model(model, recipients=[MASTER])
-
-    with pytest.raises(ModelError, match=r"nobody could open it"):
-        rewrap_model(model, KeysFake(MASTER), old="master", new=None)
-
-    assert set(recipients_of(model).values()) == {("master",)}
-
-
 def test_files_that_are_for_others_are_left_alone(model: Path) -> None:
     encrypt_model(model, recipients=[MASTER])
     (model / "1" / "other.enc").write_bytes(encrypted(b"other", PAIR, path="1/other"))

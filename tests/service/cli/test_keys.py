@@ -149,6 +149,17 @@ def test_keys_are_listed_with_what_is_for_them(
     }
 
 
+def test_without_models_nobody_says_that_a_key_has_no_files(
+    command_line: CommandLine, directory: Path
+) -> None:
+    write_key(directory, PAIR)
+    words = ["--key-directory", str(directory)]
+
+    assert command_line.run("keys", "list", *words).lines[1] == "pair x25519 -"
+    (as_json,) = command_line.run("keys", "list", *words, "-o", "json").json
+    assert as_json == {"id": "pair", "kind": "x25519", "files": None}
+
+
 def test_a_rotation_makes_the_new_key_and_moves_the_files(
     command_line: CommandLine, directory: Path, model: Path
 ) -> None:

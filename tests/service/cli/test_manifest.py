@@ -116,9 +116,7 @@ def test_takes_many_models_and_tells_the_worst(
 
     assert printed.code == 2
     assert printed.out.startswith(f"{model}: listed: ")
-    assert printed.err == (
-        f"interlock manifest: {tmp_path}/absent: {tmp_path}/absent: No such file or directory\n"
-    )
+    assert printed.err == f"interlock manifest: {tmp_path}/absent: No such file or directory\n"
 
 
 def test_prints_json(command_line: CommandLine, model: Path, tmp_path: Path) -> None:

@@ -200,7 +200,10 @@ def test_what_is_not_there_cannot_be_signed(
     assert (printed := sign(command_line, tmp_path / "absent", key)).code == 2
     assert printed.err == f"interlock sign: {tmp_path}/absent is no directory\n"
     assert (printed := sign(command_line, tmp_path / "empty", key)).code == 1
-    assert printed.err == f"interlock sign: {tmp_path}/empty: there is no file to be signed\n"
+    assert printed.err == (
+        f"interlock sign: {tmp_path}/empty: no model's directory: neither config.pbtxt nor a "
+        "version is in it\n"
+    )
     assert (printed := sign(command_line, model, tmp_path / "absent")).code == 1
     assert printed.err == f"interlock sign: {tmp_path}/absent: No such file or directory\n"
 

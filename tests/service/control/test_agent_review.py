@@ -171,7 +171,7 @@ def test_what_cannot_get_a_verdict_goes_after_the_grace(
 
     assert world.look() == []
     assert world.remarks == [
-        Remarked(ONE, f"{LACKS}; --agent-policy-grace-secs=10 after that it goes", True)
+        Remarked(ONE, f"{LACKS}; it goes after --agent-policy-grace-secs=10", True)
     ]
     world.clock.now += GRACE_S - 1
     assert world.look() == []
@@ -214,7 +214,7 @@ def test_what_fails_is_told_of_at_once_and_goes_after_the_grace(world: World) ->
         assert world.look() == []
 
     assert world.remarks == [
-        Remarked(ONE, f"{FAILS}; --agent-policy-grace-secs=10 after that it goes", True)
+        Remarked(ONE, f"{FAILS}; it goes after --agent-policy-grace-secs=10", True)
     ]
     (told,) = [line for line in logs if line["log_level"] == "warning"]
     assert (told["reason"], told["mode"]) == (FAILS, "enforce")

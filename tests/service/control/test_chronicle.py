@@ -20,10 +20,10 @@ from interlock.control.wishes import (
     UnloadWish,
 )
 from interlock.domain.cause import SERVER, Actor, Cause, Deed
-from interlock.domain.description import PENDING
+from interlock.domain.description import PENDING, AgentDescription
 from interlock.domain.errors import InternalError, InvalidRequestError, NotFoundError
 from interlock.domain.ids import GenerationKey, ModelName, Version
-from interlock.telemetry.audit import AgentVerdict, AuditEvent
+from interlock.telemetry.audit import AuditEvent
 from tests.support.control import MODEL, World, key, polled
 
 ANN, BOB = Actor("ann"), Actor("bob")
@@ -258,8 +258,8 @@ def test_what_agents_said_is_told_but_never_their_parameters(scribe: Scribe) -> 
     (event,) = scribe.events
     assert event.outcome == "ok"
     assert event.agents == (
-        AgentVerdict("agent0", True, "", {"noted": "n"}),
-        AgentVerdict("agent1", True, "", {"noted": "n"}),
+        AgentDescription("agent0", True, "", {"noted": "n"}),
+        AgentDescription("agent1", True, "", {"noted": "n"}),
     )
     assert "secret" not in repr(event)
 

@@ -15,11 +15,11 @@ from hypothesis import given, strategies as st
 from structlog.testing import capture_logs
 
 from interlock.domain.cause import Actor
+from interlock.domain.description import AgentDescription
 from interlock.runtime.threads import spawn
 from interlock.telemetry.audit import (
     GAP,
     MAX_TEXT,
-    AgentVerdict,
     AuditEvent,
     AuditLog,
     _line,
@@ -68,7 +68,9 @@ def test_a_line_says_who_did_what_to_which_model_and_what_came_of_it(path: Path)
             version=3,
             generation=2,
             digest="sha256:ab",
-            agents=[AgentVerdict("checksum", passed=False, reason="Mismatched", notes={"a": "b"})],
+            agents=[
+                AgentDescription("checksum", passed=False, reason="Mismatched", notes={"a": "b"})
+            ],
             reason="Invalid argument: Mismatched",
         )
     )

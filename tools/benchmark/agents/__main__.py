@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from interlock.cli.verb import add_format
 from tools.benchmark import machine
 from tools.benchmark.agents import memory, models, throughput, together
 from tools.benchmark.agents.models import Model
@@ -42,7 +43,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder:
         figures = list(_measured(given, Path(folder)))
     progress("")
-    print(json.dumps([one.as_map() for one in figures], indent=2) if given.json else table(figures))
+    is_json = given.format == "json"
+    print(json.dumps([one.as_map() for one in figures], indent=2) if is_json else table(figures))
     return 0 if all_reached(figures) else 1
 
 
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=_positive, default=5, help="with the largest model (default 5)"
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_format(parser)
     return parser
 
 

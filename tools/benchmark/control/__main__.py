@@ -16,6 +16,7 @@ from typing import Final
 
 import uvloop
 
+from interlock.cli.verb import add_format
 from tools.benchmark import machine
 from tools.benchmark.control import repositories, rest, stall, start, takeover
 from tools.benchmark.figures import Figure, all_reached, progress, table
@@ -70,7 +71,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="starts of each size (default 3)")
     parser.add_argument("--swaps", type=int, default=100, help="of a model (default 100)")
     parser.add_argument("--loads", type=int, default=10, help="of each large model (default 10)")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_format(parser)
     given = parser.parse_args()
     if remark := machine.remark():
         print(remark, file=sys.stderr)
@@ -80,7 +81,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder:
             figures += PARTS[part](given, Path(folder))
     progress("")
-    print(json.dumps([one.as_map() for one in figures], indent=2) if given.json else table(figures))
+    is_json = given.format == "json"
+    print(json.dumps([one.as_map() for one in figures], indent=2) if is_json else table(figures))
     return 0 if all_reached(figures) else 1
 
 
