@@ -23,6 +23,15 @@ def naming(*agents: str) -> str:
     return f"model_repository_agents {{ agents [ {named} ] }}"
 
 
+def naming_with(agent: str, parameters: Mapping[str, str] | None = None) -> str:
+    """Return the line of a configuration that names an agent with parameters."""
+    listed = " ".join(
+        f'parameters {{ key: "{key}" value: "{value}" }}'
+        for key, value in (parameters or {}).items()
+    )
+    return f'model_repository_agents {{ agents [ {{ name: "{agent}" {listed} }} ] }}'
+
+
 class Publisher:
     """Has a pair of keys to encrypt with, and a key to sign with."""
 

@@ -469,6 +469,17 @@ def serving(
         assert code == 0, process.log
 
 
+def answer_to_zero(client: Client, model: str) -> float:
+    """Return what a model of `x` and `y` makes of zero: a constant where it adds one."""
+    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
+
+
+def row_of(client: Client, model: str) -> tuple[str, str]:
+    """Return the state of the first version that is listed, and the reason."""
+    found = [(state, reason) for name, _, state, reason in client.index() if name == model]
+    return found[0] if found else ("", "")
+
+
 def unload_everything(client: Client) -> None:
     for model in {row[0] for row in client.index(ready=True)}:
         client.unload(model)

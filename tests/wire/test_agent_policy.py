@@ -4,20 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
 
 from tests.support import onnx_small
 from tests.support.models import Repository
+from tests.support.publishing import naming_with
 from tests.support.server_process import ServerProcess, ServerProcessError
 from tests.support.wire import (
     TIMEOUT_S,
     Client,
     WireServer,
-    arrays,
-    given,
-    infer_request,
+    answer_to_zero,
     load_request,
+    row_of,
     serving,
     transport_flags,
 )
@@ -97,20 +96,6 @@ def put(
     (folder / "note.txt").write_text(note)
 
 
-def naming(agent: str) -> str:
-    return f'model_repository_agents {{ agents [ {{ name: "{agent}" }} ] }}'
-
-
-def answer(client: Client, model: str) -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
-def row(client: Client, model: str) -> tuple[str, str]:
-    """Return the state of version 1, and the reason."""
-    found = [(state, reason) for name, _, state, reason in client.index() if name == model]
-    return found[0] if found else ("", "")
-
-
 def warning(client: Client, model: str) -> str | None:
     """Load, and return what is told behind the reply."""
     _, call = client.stub.RepositoryModelLoad.with_call(load_request(model), timeout=TIMEOUT_S)
@@ -123,24 +108,24 @@ def test_a_model_meets_the_agents_that_the_policy_requires(
 ) -> None:
     put(server.repository, "strict-1", 1)
     assert warning(client, "strict-1") is None
-    assert (answer(client, "strict-1"), row(client, "strict-1")) == (1, ("READY", ""))
+    assert (answer_to_zero(client, "strict-1"), row_of(client, "strict-1")) == (1, ("READY", ""))
 
     put(server.repository, "strict-1", 2, note="bad")
     refusal = client.load_refusal("strict-1")
 
     assert refusal == ("INTERNAL", FAILED.format("strict-1", BAD))
-    assert row(client, "strict-1") == ("READY", f"Invalid argument: {BAD}")
-    assert answer(client, "strict-1") == 1
+    assert row_of(client, "strict-1") == ("READY", f"Invalid argument: {BAD}")
+    assert answer_to_zero(client, "strict-1") == 1
 
 
 def test_an_edit_of_the_configuration_drops_no_agent(server: WireServer, client: Client) -> None:
-    put(server.repository, "strict-2", 1, extra=naming("gate"))
+    put(server.repository, "strict-2", 1, extra=naming_with("gate"))
     client.load("strict-2")
 
     put(server.repository, "strict-2", 2, note="bad")
 
     assert client.load_refusal("strict-2").text == FAILED.format("strict-2", BAD)
-    assert answer(client, "strict-2") == 1
+    assert answer_to_zero(client, "strict-2") == 1
 
 
 def test_an_override_drops_no_agent(server: WireServer, client: Client) -> None:
@@ -151,7 +136,7 @@ def test_an_override_drops_no_agent(server: WireServer, client: Client) -> None:
 
     put(server.repository, "sealed-1", 1)
     client.load("sealed-1", config=OVERRIDE)
-    assert answer(client, "sealed-1") == 1
+    assert answer_to_zero(client, "sealed-1") == 1
 
 
 def test_files_of_a_request_meet_the_agents_too(server: WireServer, client: Client) -> None:
@@ -164,7 +149,7 @@ def test_files_of_a_request_meet_the_agents_too(server: WireServer, client: Clie
     assert refusal.text == FAILED.format("brought-1", BAD)
 
     client.call("RepositoryModelLoad", load(b"good"))
-    assert answer(client, "brought-1") == 6
+    assert answer_to_zero(client, "brought-1") == 6
 
 
 @pytest.mark.parametrize(
@@ -188,9 +173,9 @@ def test_what_a_load_may_not_bring_is_refused(
     assert refusal.code == "INTERNAL"
     assert f"policy: {words}: the rule needs 'allow: {{{key}: true}}'" in refusal.text
     assert "(rule 'plain-*', " in refusal.text
-    assert answer(client, "plain-1") == 1
+    assert answer_to_zero(client, "plain-1") == 1
     client.load("plain-1")
-    assert row(client, "plain-1") == ("READY", "")
+    assert row_of(client, "plain-1") == ("READY", "")
 
 
 def test_a_model_that_no_rule_speaks_of_is_refused(server: WireServer, client: Client) -> None:
@@ -199,13 +184,13 @@ def test_a_model_that_no_rule_speaks_of_is_refused(server: WireServer, client: C
     refusal = client.load_refusal("unknown")
 
     assert "policy: no rule speaks of the model 'unknown'" in refusal.text
-    state, reason = row(client, "unknown")
+    state, reason = row_of(client, "unknown")
     assert state == "UNAVAILABLE"
     assert reason.startswith("Invalid argument: policy: no rule speaks of")
 
 
 def test_an_agent_that_is_forbidden_is_refused(server: WireServer, client: Client) -> None:
-    put(server.repository, "sealed-2", 1, extra=naming("copying"))
+    put(server.repository, "sealed-2", 1, extra=naming_with("copying"))
 
     assert "policy: the agent 'copying' is forbidden" in client.load_refusal("sealed-2").text
 
@@ -227,11 +212,11 @@ def test_a_warning_is_told_in_the_index_and_behind_the_reply(
 
     assert told is not None
     assert told.startswith(f"policy: the agent 'gate' refuses it: {BAD} (rule 'warned-*', ")
-    assert row(client, "warned-1") == ("READY", told)
-    assert answer(client, "warned-1") == 1
+    assert row_of(client, "warned-1") == ("READY", told)
+    assert answer_to_zero(client, "warned-1") == 1
     put(server.repository, "warned-1", 2)
     assert warning(client, "warned-1") is None
-    assert (answer(client, "warned-1"), row(client, "warned-1")) == (2, ("READY", ""))
+    assert (answer_to_zero(client, "warned-1"), row_of(client, "warned-1")) == (2, ("READY", ""))
 
 
 def test_a_trial_is_told_in_the_log_alone(server: WireServer, client: Client) -> None:
@@ -239,7 +224,7 @@ def test_a_trial_is_told_in_the_log_alone(server: WireServer, client: Client) ->
 
     assert warning(client, "tried-1") is None
 
-    assert (answer(client, "tried-1"), row(client, "tried-1")) == (1, ("READY", ""))
+    assert (answer_to_zero(client, "tried-1"), row_of(client, "tried-1")) == (1, ("READY", ""))
     server.process.wait_for_log("the agent policy is against a model .*tried-1")
 
 
@@ -271,7 +256,7 @@ def test_a_new_policy_that_is_broken_leaves_the_old_one_in_force(
     put(server.repository, "strict-3", 2, note="bad")
 
     assert client.load_refusal("strict-3").text == FAILED.format("strict-3", BAD)
-    assert row(client, "strict-1")[0] == "READY"
+    assert row_of(client, "strict-1")[0] == "READY"
 
 
 @pytest.mark.parametrize(

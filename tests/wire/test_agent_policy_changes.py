@@ -12,9 +12,17 @@ import pytest
 
 from interlock.cli.main import main
 from tests.support.models import Repository
+from tests.support.publishing import naming_with
 from tests.support.signing import OTHER, P256, public_pem, write_private_key
-from tests.support.wire import Client, WireServer, eventually, server_process
-from tests.wire.test_agent_policy import AGENT, BAD, answer, naming, put, row, written
+from tests.support.wire import (
+    Client,
+    WireServer,
+    answer_to_zero,
+    eventually,
+    row_of,
+    server_process,
+)
+from tests.wire.test_agent_policy import AGENT, BAD, put, written
 
 WITHIN_S = 30.0
 EXPLICIT = ("--model-control-mode=explicit", "--load-model=*")
@@ -73,7 +81,7 @@ def staged(tmp_path: Path, *flags: str, grace_s: float, models: dict[str, str]) 
         (tmp_path / "agents" / name / "agent.py").write_text(AGENT)
     repository = Repository(tmp_path / "models")
     for constant, (model, note) in enumerate(models.items(), 1):
-        extra = naming("copying") if model == "copied" else ""
+        extra = naming_with("copying") if model == "copied" else ""
         put(repository, model, constant, note, extra)
         if model == "signed":
             private = write_private_key(tmp_path / "private.pem", P256)
@@ -116,7 +124,7 @@ class Traffic:
     def _run(self) -> None:
         while not self._stop.wait(0.005):
             try:
-                answer(self.client, self.model)
+                answer_to_zero(self.client, self.model)
                 self.answered += 1
             except grpc.RpcError as error:
                 self.failed.append(str(error))
@@ -130,7 +138,7 @@ def traffic(stage: Stage, model: str) -> Iterator[Traffic]:
 
 def comes_true(client: Client, model: str, state: str, words: str) -> None:
     def holds() -> bool:
-        now, reason = row(client, model)
+        now, reason = row_of(client, model)
         return now == state and words in reason
 
     eventually(holds, within_s=WITHIN_S)
@@ -158,7 +166,7 @@ def test_what_fails_by_a_new_policy_is_told_of_and_serves_until_its_grace_is_ove
     tmp_path: Path,
 ) -> None:
     def answers() -> list[float]:
-        return [answer(client, model) for model in ("refused", "copied", "signed")]
+        return [answer_to_zero(client, model) for model in ("refused", "copied", "signed")]
 
     stage_of = staged(tmp_path, *EXPLICIT, grace_s=600, models=NOTES)
     with stage_of as stage, stage.server.client() as client:
@@ -184,9 +192,9 @@ def test_what_serves_is_held_against_a_new_policy(tmp_path: Path, flags: tuple[s
         assert seen.answered > 0
         assert free.answered > 0
         assert seen.failed == free.failed == []
-        assert (answer(client, "free"), generation(client, "free")) == (1, before["free"])
-        assert (answer(client, "seen"), row(client, "seen")) == (2, ("READY", ""))
-        assert answer(client, "tolerated") == 4
+        assert (answer_to_zero(client, "free"), generation(client, "free")) == (1, before["free"])
+        assert (answer_to_zero(client, "seen"), row_of(client, "seen")) == (2, ("READY", ""))
+        assert answer_to_zero(client, "tolerated") == 4
         assert client.ready()
         if flags == POLL:
             what_went_stays_away_until_its_content_is_another(stage, client)
@@ -215,12 +223,12 @@ def what_went_stays_away_until_its_content_is_another(stage: Stage, client: Clie
     comes_true(client, "another", "READY", "")
     # After 15 s a failure is tried again, by itself: more than once would be too often.
     assert max(one.state.generation for one in client.generations("refused")) <= max(known) + 1
-    assert row(client, "refused")[0] != "READY"
+    assert row_of(client, "refused")[0] != "READY"
 
     put(stage.server.repository, "refused", 7)
     comes_true(client, "refused", "READY", "")
-    assert answer(client, "refused") == 7
-    assert row(client, "copied")[0] == "UNAVAILABLE"
+    assert answer_to_zero(client, "refused") == 7
+    assert row_of(client, "copied")[0] == "UNAVAILABLE"
 
 
 def what_went_is_refused_until_the_policy_is_another(stage: Stage, client: Client) -> None:
@@ -228,5 +236,5 @@ def what_went_is_refused_until_the_policy_is_another(stage: Stage, client: Clien
 
     stage.change(TRIAL)
     comes_true(client, "refused", "READY", f"policy: the agent 'gate' refuses it: {BAD}")
-    assert row(client, "copied")[0] == "UNAVAILABLE"
+    assert row_of(client, "copied")[0] == "UNAVAILABLE"
     assert generation(client, "seen") == 2

@@ -4,23 +4,22 @@ import hashlib
 import json
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.support import onnx_small
 from tests.support.models import Repository
+from tests.support.publishing import naming_with
 from tests.support.wire import (
     Client,
     WireServer,
-    arrays,
+    answer_to_zero,
     eventually,
-    given,
-    infer_request,
     load_request,
+    row_of,
     server_process,
     serving,
 )
@@ -101,34 +100,16 @@ def server(agents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     assert list(scratch.iterdir()) == []
 
 
-def naming(agent: str, parameters: Mapping[str, str] | None = None) -> str:
-    listed = " ".join(
-        f'parameters {{ key: "{key}" value: "{value}" }}'
-        for key, value in (parameters or {}).items()
-    )
-    return f'model_repository_agents {{ agents [ {{ name: "{agent}" {listed} }} ] }}'
-
-
 def checked(repository: Repository, model: str, constant: float, *, right: bool = True) -> str:
     """Write a model that adds a constant, and a checksum that fits or does not; return it."""
     content = onnx_small.add_constant(constant)
     digest = hashlib.sha256(content if right else b"another").hexdigest()
-    repository.onnx(model, content, extra=naming("checksum", {"SHA256:1/model.onnx": digest}))
+    repository.onnx(model, content, extra=naming_with("checksum", {"SHA256:1/model.onnx": digest}))
     return hashlib.sha256(content).hexdigest()
 
 
 def mismatch(expected: str, got: str) -> str:
     return f"Mismatched SHA256 hash for file 1/model.onnx, expect: {expected}, got: {got}"
-
-
-def answer(client: Client, model: str) -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
-def row(client: Client, model: str) -> tuple[str, str]:
-    """Return the state of version 1, and the reason."""
-    found = [(state, reason) for name, _, state, reason in client.index() if name == model]
-    return found[0] if found else ("", "")
 
 
 def story(agents: Path, agent: str, model: str) -> list[str]:
@@ -141,8 +122,8 @@ def test_a_model_that_passes_its_agents_serves(server: WireServer, client: Clien
 
     client.load("right")
 
-    assert answer(client, "right") == 3
-    assert row(client, "right") == ("READY", "")
+    assert answer_to_zero(client, "right") == 3
+    assert row_of(client, "right") == ("READY", "")
 
 
 def test_a_model_that_its_agents_refuse_is_not_loaded(server: WireServer, client: Client) -> None:
@@ -152,7 +133,7 @@ def test_a_model_that_its_agents_refuse_is_not_loaded(server: WireServer, client
     refusal = client.load_refusal("wrong")
 
     assert refusal == ("INTERNAL", FAILED.format("wrong", reason))
-    assert row(client, "wrong") == ("UNAVAILABLE", f"Invalid argument: {reason}")
+    assert row_of(client, "wrong") == ("UNAVAILABLE", f"Invalid argument: {reason}")
 
 
 def test_what_is_refused_leaves_what_serves(server: WireServer, client: Client) -> None:
@@ -165,19 +146,19 @@ def test_what_is_refused_leaves_what_serves(server: WireServer, client: Client) 
     refusal = client.load_refusal("damaged")
 
     assert refusal.text == FAILED.format("damaged", reason)
-    assert answer(client, "damaged") == 1
-    assert row(client, "damaged") == ("READY", f"Invalid argument: {reason}")
+    assert answer_to_zero(client, "damaged") == 1
+    assert row_of(client, "damaged") == ("READY", f"Invalid argument: {reason}")
 
     checked(server.repository, "damaged", 2)
     client.load("damaged")
-    assert answer(client, "damaged") == 2
-    assert row(client, "damaged") == ("READY", "")
+    assert answer_to_zero(client, "damaged") == 2
+    assert row_of(client, "damaged") == ("READY", "")
 
 
 def test_an_agent_that_nobody_has_is_an_error_that_lists_the_others(
     server: WireServer, client: Client
 ) -> None:
-    server.repository.onnx("unknown", onnx_small.add_constant(1), extra=naming("antivirus"))
+    server.repository.onnx("unknown", onnx_small.add_constant(1), extra=naming_with("antivirus"))
 
     refusal = client.load_refusal("unknown")
 
@@ -190,7 +171,7 @@ def test_only_a_configuration_that_passed_is_what_the_model_runs_with(
     server: WireServer, client: Client
 ) -> None:
     folder = server.repository.add(
-        "broken_after", f'backend: "identity"\nmax_batch_size: -5\n{naming("checksum")}'
+        "broken_after", f'backend: "identity"\nmax_batch_size: -5\n{naming_with("checksum")}'
     )
 
     refusal = client.load_refusal("broken_after")
@@ -204,7 +185,7 @@ def test_only_a_configuration_that_passed_is_what_the_model_runs_with(
 def test_what_an_agent_raises_is_the_reason_and_hurts_nobody(
     server: WireServer, client: Client, agents: Path
 ) -> None:
-    text = naming("raises")
+    text = naming_with("raises")
     folder = server.repository.onnx("raising", onnx_small.add_constant(1), extra=text)
     (folder / "note.txt").write_text("good")
     client.load("raising")
@@ -214,15 +195,17 @@ def test_what_an_agent_raises_is_the_reason_and_hurts_nobody(
     refusal = client.load_refusal("raising")
 
     assert refusal == ("INTERNAL", FAILED.format("raising", reason))
-    assert row(client, "raising") == ("READY", f"Internal: {reason}")
-    assert answer(client, "raising") == 1
+    assert row_of(client, "raising") == ("READY", f"Internal: {reason}")
+    assert answer_to_zero(client, "raising") == 1
     client.unload_and_wait("raising")
     told = ["LOAD", "LOAD_COMPLETE", "LOAD", "LOAD_FAIL", "UNLOAD", "UNLOAD_COMPLETE"]
     eventually(lambda: story(agents, "raises", "raising") == [f"[1] {action}" for action in told])
 
 
 def test_an_agent_that_hangs_is_not_waited_for(server: WireServer, client: Client) -> None:
-    folder = server.repository.onnx("hanging", onnx_small.add_constant(1), extra=naming("hangs"))
+    folder = server.repository.onnx(
+        "hanging", onnx_small.add_constant(1), extra=naming_with("hangs")
+    )
     (folder / "note.txt").write_text("good")
     client.load("hanging")
     server.repository.replace("hanging", "note.txt", b"bad")
@@ -231,11 +214,11 @@ def test_an_agent_that_hangs_is_not_waited_for(server: WireServer, client: Clien
 
     reason = f"agent 'hangs' did not come to an end within --agent-timeout-secs={TIMEOUT_S:g}"
     assert refusal == ("INTERNAL", FAILED.format("hanging", reason))
-    assert answer(client, "hanging") == 1
+    assert answer_to_zero(client, "hanging") == 1
 
 
 def test_no_model_waits_for_the_agents_of_another(server: WireServer, client: Client) -> None:
-    folder = server.repository.onnx("slow", onnx_small.add_constant(1), extra=naming("hangs"))
+    folder = server.repository.onnx("slow", onnx_small.add_constant(1), extra=naming_with("hangs"))
     (folder / "note.txt").write_text("bad")
     checked(server.repository, "quick", 5)
     refused = threading.Event()
@@ -247,23 +230,23 @@ def test_no_model_waits_for_the_agents_of_another(server: WireServer, client: Cl
 
     thread = threading.Thread(target=load_slow)
     thread.start()
-    eventually(lambda: row(client, "slow")[0] == "LOADING")
+    eventually(lambda: row_of(client, "slow")[0] == "LOADING")
     client.load("quick")
     is_quicker = not refused.is_set()
     thread.join()
 
     assert is_quicker
-    assert answer(client, "quick") == 5
+    assert answer_to_zero(client, "quick") == 5
 
 
 def test_a_copy_that_an_agent_publishes_is_what_is_loaded(
     server: WireServer, client: Client, agents: Path
 ) -> None:
-    server.repository.onnx("copied", onnx_small.add_constant(1), extra=naming("copies"))
+    server.repository.onnx("copied", onnx_small.add_constant(1), extra=naming_with("copies"))
 
     client.load("copied")
 
-    assert answer(client, "copied") == 7
+    assert answer_to_zero(client, "copied") == 7
     client.unload_and_wait("copied")
     told = ["LOAD", "LOAD_COMPLETE", "UNLOAD", "UNLOAD_COMPLETE"]
     eventually(lambda: story(agents, "copies", "copied") == [f"[1] {action}" for action in told])
@@ -274,13 +257,13 @@ def test_instances_of_a_model_with_agents_change_by_a_reload(
 ) -> None:
     digest = checked(server.repository, "grown", 4)
     client.load("grown")
-    text = naming("checksum", {"SHA256:1/model.onnx": digest})
+    text = naming_with("checksum", {"SHA256:1/model.onnx": digest})
     server.repository.onnx("grown", onnx_small.add_constant(4), instances=2, extra=text)
 
     client.load("grown")
 
-    assert answer(client, "grown") == 4
-    assert row(client, "grown") == ("READY", "")
+    assert answer_to_zero(client, "grown") == 4
+    assert row_of(client, "grown") == ("READY", "")
 
 
 def test_a_configuration_override_drops_no_agent(server: WireServer, client: Client) -> None:
@@ -292,7 +275,7 @@ def test_a_configuration_override_drops_no_agent(server: WireServer, client: Cli
     assert refusal == ("INTERNAL", FAILED.format("overridden", reason))
     checked(server.repository, "overridden", 3)
     client.load("overridden", config=OVERRIDE)
-    assert answer(client, "overridden") == 3
+    assert answer_to_zero(client, "overridden") == 3
 
 
 def test_agents_of_an_override_run_as_well(server: WireServer, client: Client) -> None:
@@ -324,17 +307,17 @@ def test_files_of_a_request_are_for_the_agents_of_its_configuration(
     assert "Mismatched SHA256 hash for file 1/model.onnx, expect: 00" in refusal.text
 
     client.call("RepositoryModelLoad", load(hashlib.sha256(content).hexdigest()))
-    assert answer(client, "brought") == 6
+    assert answer_to_zero(client, "brought") == 6
 
 
 def test_a_server_stops_though_an_agent_hangs(tmp_path: Path, agents: Path) -> None:
     repository = Repository(tmp_path)
-    folder = repository.onnx("stuck", onnx_small.add_constant(1), extra=naming("hangs"))
+    folder = repository.onnx("stuck", onnx_small.add_constant(1), extra=naming_with("hangs"))
     (folder / "note.txt").write_text("bad")
     flags = ("--model-control-mode=explicit", f"--repoagent-directory={agents}")
     with server_process(repository, *flags) as process, Client(process.address) as client:
         call = client.stub.RepositoryModelLoad.future(load_request("stuck"))
-        eventually(lambda: row(client, "stuck")[0] == "LOADING")
+        eventually(lambda: row_of(client, "stuck")[0] == "LOADING")
 
         assert process.terminate(within_s=10.0) == 0
         assert call.exception() is not None
@@ -347,16 +330,16 @@ def test_a_repository_may_be_named_by_a_relative_path(
     (tmp_path / "models").mkdir()
     repository = Repository(Path("models"))
     checked(repository, "right", 3)
-    repository.onnx("relative", onnx_small.add_constant(1), extra=naming("copies"))
+    repository.onnx("relative", onnx_small.add_constant(1), extra=naming_with("copies"))
     flags = ("--model-control-mode=explicit", "--load-model=*", f"--repoagent-directory={agents}")
     with server_process(repository, *flags) as process, Client(process.address) as client:
-        assert (answer(client, "right"), answer(client, "relative")) == (3, 7)
+        assert (answer_to_zero(client, "right"), answer_to_zero(client, "relative")) == (3, 7)
 
 
 def test_a_kill_while_agents_are_at_work_leaves_nothing(tmp_path: Path, agents: Path) -> None:
     repository = Repository(tmp_path / "repository")
     repository.root.mkdir()
-    folder = repository.onnx("stuck", onnx_small.add_constant(1), extra=naming("hangs"))
+    folder = repository.onnx("stuck", onnx_small.add_constant(1), extra=naming_with("hangs"))
     (folder / "note.txt").write_text("bad")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -367,7 +350,7 @@ def test_a_kill_while_agents_are_at_work_leaves_nothing(tmp_path: Path, agents: 
     )
     with server_process(repository, *flags) as process, Client(process.address) as client:
         call = client.stub.RepositoryModelLoad.future(load_request("stuck"))
-        eventually(lambda: row(client, "stuck")[0] == "LOADING")
+        eventually(lambda: row_of(client, "stuck")[0] == "LOADING")
         process.kill()
         assert call.exception() is not None
     assert _readable_by_others(scratch) == []

@@ -9,14 +9,7 @@ import pytest
 from tests.support import onnx_small
 from tests.support.models import Repository, parameter
 from tests.support.publishing import STEPS, Publisher, naming
-from tests.support.wire import (
-    Client,
-    WireServer,
-    arrays,
-    given,
-    infer_request,
-    serving,
-)
+from tests.support.wire import Client, WireServer, arrays, given, infer_request, row_of, serving
 
 FAILED = "failed to load '{}', failed to poll from model repository: "
 
@@ -67,11 +60,6 @@ def answer(client: Client, model: str) -> float:
     return float(arrays(client.infer(request))["y"][0, 0])
 
 
-def row(client: Client, model: str) -> tuple[str, str]:
-    """Return the state of version 1, and the reason."""
-    return next((state, reason) for name, _, state, reason in client.index() if name == model)
-
-
 def test_agents_of_a_configuration_with_a_name_run(
     server: WireServer, client: Client, publisher: Publisher, east: Repository
 ) -> None:
@@ -118,8 +106,8 @@ def test_models_of_one_name_pass_their_agents_each_for_itself(
 
     reason = "model.sig: file 1/model.onnx.enc is not what was signed"
     assert refusal.text == FAILED.format("west::both") + reason
-    assert row(client, "west::both") == ("READY", f"Invalid argument: {reason}")
-    assert row(client, "east::both") == ("READY", "")
+    assert row_of(client, "west::both") == ("READY", f"Invalid argument: {reason}")
+    assert row_of(client, "east::both") == ("READY", "")
     assert (answer(client, "east::both"), answer(client, "west::both")) == (3, 4)
 
 
@@ -132,7 +120,7 @@ def test_a_model_that_was_never_loaded_has_its_reason_under_its_own_name(
 
     client.load_refusal("west::half")
 
-    state, reason = row(client, "west::half")
+    state, reason = row_of(client, "west::half")
     assert state == "UNAVAILABLE"
     assert "failed to open text file for read manifest.json" in reason
-    assert row(client, "east::half") == ("READY", "")
+    assert row_of(client, "east::half") == ("READY", "")

@@ -15,6 +15,7 @@ from tests.support import onnx_small
 from tests.support.audit import AuditFile
 from tests.support.boundary import Authority, CertificateFiles
 from tests.support.models import Repository
+from tests.support.publishing import naming_with
 from tests.support.server_process import ServerProcess, ServerProcessError
 from tests.support.wire import (
     TIMEOUT_S,
@@ -95,8 +96,7 @@ def control(client: Client, method: str, **fields: Any) -> Any:
 
 
 def naming_checksum(digest: str) -> str:
-    parameter = f'parameters {{ key: "SHA256:1/model.onnx" value: "{digest}" }}'
-    return f'model_repository_agents {{ agents [ {{ name: "checksum" {parameter} }} ] }}'
+    return naming_with("checksum", {"SHA256:1/model.onnx": digest})
 
 
 @pytest.fixture(scope="module")

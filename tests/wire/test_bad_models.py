@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from interlock_agents.encryption.keys import Key, KeyKind
 from tests.support import onnx_small
 from tests.support.encryption import MASTER, encrypted, write_key
 from tests.support.models import Repository
+from tests.support.publishing import naming_with
 from tests.support.signing import (
     OTHER,
     P256,
@@ -23,14 +23,7 @@ from tests.support.signing import (
     public_pem,
     sign_directory,
 )
-from tests.support.wire import (
-    Client,
-    WireServer,
-    arrays,
-    given,
-    infer_request,
-    serving,
-)
+from tests.support.wire import Client, WireServer, answer_to_zero, serving
 
 CHUNK = 64
 CLOSED = CHUNK + 16
@@ -76,15 +69,6 @@ def client(place: Place) -> Iterator[Client]:
         yield client
 
 
-def naming(agent: str, *parameters: tuple[str, str]) -> str:
-    listed = " ".join(f'parameters {{ key: "{key}" value: "{to}" }}' for key, to in parameters)
-    return f'model_repository_agents {{ agents [ {{ name: "{agent}" {listed} }} ] }}'
-
-
-def answer(client: Client, model: str) -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
 def check_refused(client: Client, model: str, reason: str) -> None:
     """Load what was tampered with: its reason says so, and what was there before serves."""
     refusal = client.load_refusal(model)
@@ -96,7 +80,7 @@ def check_refused(client: Client, model: str, reason: str) -> None:
     (row,) = (row for row in client.index() if row[0] == model)
     assert row[2] == "READY"
     assert row[3].partition(": ")[2] == refusal.text.removeprefix(head)
-    assert answer(client, model) == 1
+    assert answer_to_zero(client, model) == 1
 
 
 FILE = encrypted(CONTENT, chunk_bytes=CHUNK)
@@ -141,7 +125,7 @@ def put_encrypted(place: Place, model: str, file: bytes) -> None:
     """Write a model whose graph is encrypted and whose configuration is not."""
     folder = place.repository.root / model
     if not folder.exists():
-        folder = place.repository.onnx(model, b"", extra=naming("decrypt"))
+        folder = place.repository.onnx(model, b"", extra=naming_with("decrypt"))
         (folder / "1" / "model.onnx").unlink()
     place.repository.replace(model, "1/model.onnx.enc", file)
 
@@ -209,11 +193,11 @@ CHECKSUMS = {
 @pytest.mark.parametrize("fault", CHECKSUMS)
 def test_a_checksum_that_is_none_or_not_right(place: Place, client: Client, fault: str) -> None:
     key, reason = CHECKSUMS[fault]
-    fine = naming("checksum", ("MD5:1/model.onnx", MD5))
+    fine = naming_with("checksum", {"MD5:1/model.onnx": MD5})
     place.repository.onnx("summed", CONTENT, extra=fine)
     client.load("summed")
 
-    folder = place.repository.onnx("summed", CHANGED, extra=naming("checksum", (key, MD5)))
+    folder = place.repository.onnx("summed", CHANGED, extra=naming_with("checksum", {key: MD5}))
     (folder / "1" / "link").unlink(missing_ok=True)
     (folder / "1" / "link").symlink_to(place.outside)
 
@@ -266,7 +250,7 @@ def not_signed(folder: Path) -> str:
 def test_a_signature_that_does_not_count(
     place: Place, client: Client, sign: Callable[[Path], str]
 ) -> None:
-    folder = place.repository.onnx("signed", CONTENT, extra=naming("signature"))
+    folder = place.repository.onnx("signed", CONTENT, extra=naming_with("signature"))
     sign_directory(folder, name="signed")
     client.load("signed")
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.support import onnx_small
@@ -15,10 +14,9 @@ from tests.support.small_disk import small_disk
 from tests.support.wire import (
     Client,
     WireServer,
-    arrays,
+    answer_to_zero,
     eventually,
-    given,
-    infer_request,
+    row_of,
     server_process,
     serving,
     whatever_the_transport,
@@ -201,14 +199,6 @@ def change(repository: Repository, model: str, note: str) -> None:
     repository.replace(model, "note", note.encode())
 
 
-def answer(client: Client, model: str) -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
-def row(client: Client, model: str) -> tuple[str, str]:
-    return next((state, why) for name, _, state, why in client.index() if name == model)
-
-
 def folders(scratch: Path) -> list[Path]:
     """Return what agents have been given and not given back."""
     return sorted(scratch.glob("*/*-*"))
@@ -229,17 +219,17 @@ def test_what_an_agent_must_not_do_refuses_the_model_and_leaves_what_serves(
         said[deed] = text
         assert code == "INTERNAL", said
         assert says in text, said
-        state, reason = row(client, "victim")
+        state, reason = row_of(client, "victim")
         assert state == "READY"
         assert says in reason
-        assert (answer(client, "victim"), answer(client, "plain")) == (1, 9)
+        assert (answer_to_zero(client, "victim"), answer_to_zero(client, "plain")) == (1, 9)
         eventually(lambda: folders(scratch) == before)
 
     assert all(text.startswith(FAILED.format("victim")) for text in said.values()), said
     put(server.repository, "victim", "LOAD agrees", constant=2)
     client.load("victim")
-    assert answer(client, "victim") == 2
-    assert row(client, "victim") == ("READY", "")
+    assert answer_to_zero(client, "victim") == 2
+    assert row_of(client, "victim") == ("READY", "")
 
 
 def test_an_agent_that_changes_the_model_in_its_repository_is_noticed(
@@ -253,8 +243,8 @@ def test_an_agent_that_changes_the_model_in_its_repository_is_noticed(
 
     assert refusal.code == "INVALID_ARGUMENT"
     assert "the files of version 1 changed before it was loaded" in refusal.text
-    assert "the files of version 1 changed" in row(client, "changed")[1]
-    assert (answer(client, "changed"), answer(client, "plain")) == (1, 9)
+    assert "the files of version 1 changed" in row_of(client, "changed")[1]
+    assert (answer_to_zero(client, "changed"), answer_to_zero(client, "plain")) == (1, 9)
 
 
 def test_an_agent_that_fills_its_scratch_directory_leaves_room_for_others(
@@ -270,11 +260,11 @@ def test_an_agent_that_fills_its_scratch_directory_leaves_room_for_others(
 
     reason = "agent 'hostile' failed: No space left on device"
     assert refusal == ("INTERNAL", FAILED.format("greedy") + reason)
-    assert row(client, "greedy") == ("READY", f"Internal: {reason}")
-    assert answer(client, "greedy") == 1
+    assert row_of(client, "greedy") == ("READY", f"Internal: {reason}")
+    assert answer_to_zero(client, "greedy") == 1
     put(server.repository, "modest", "LOAD agrees")
     client.load("modest")
-    assert answer(client, "modest") == 1
+    assert answer_to_zero(client, "modest") == 1
 
 
 def test_an_agent_that_hangs_when_it_is_told_holds_up_no_load(
@@ -284,12 +274,12 @@ def test_an_agent_that_hangs_when_it_is_told_holds_up_no_load(
     for model, action in actions.items():
         put(server.repository, model, f"{action} hangs")
         client.load(model)
-        assert answer(client, model) == 1
+        assert answer_to_zero(client, model) == 1
     for model in actions:
         client.unload_and_wait(model)
         put(server.repository, model, "LOAD agrees", constant=2)
         client.load(model)
-        assert answer(client, model) == 2
+        assert answer_to_zero(client, model) == 2
 
     for model, action in actions.items():
         server.process.wait_for_log(

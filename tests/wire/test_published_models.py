@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.support import onnx_small
@@ -12,10 +11,8 @@ from tests.support.publishing import STEPS, Publisher, naming
 from tests.support.wire import (
     Client,
     WireServer,
-    arrays,
+    answer_to_zero,
     eventually,
-    given,
-    infer_request,
     server_process,
     serving,
 )
@@ -41,10 +38,6 @@ def server(publisher: Publisher, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server
 
 
-def answer(client: Client, model: str = "sealed") -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
 def reasons(client: Client, model: str = "sealed") -> str:
     return " ".join(row[3] for row in client.index() if row[0] == model)
 
@@ -57,7 +50,7 @@ def test_what_is_encrypted_then_listed_then_signed_serves(
 
     client.load("sealed")
 
-    assert answer(client) == 1
+    assert answer_to_zero(client, "sealed") == 1
     assert "backend" not in (folder / "config.pbtxt").read_text()
 
 
@@ -72,7 +65,7 @@ def test_what_is_listed_after_it_was_signed_is_refused_with_the_right_order(
     assert "there and not signed: manifest.json (sign again: 'interlock sign' " in refusal.text
     publisher.do(folder, "sign")
     client.load("hasty")
-    assert answer(client, "hasty") == 1
+    assert answer_to_zero(client, "hasty") == 1
 
 
 def test_a_version_that_is_published_step_by_step_serves_after_the_last_one(
@@ -83,16 +76,16 @@ def test_a_version_that_is_published_step_by_step_serves_after_the_last_one(
     publisher.do(folder, *STEPS)
     flags = (*POLL, *publisher.flags)
     with server_process(repository, *flags) as process, Client(process.address) as client:
-        assert answer(client) == 1
+        assert answer_to_zero(client, "sealed") == 1
 
         repository.replace("sealed", "2/model.onnx", onnx_small.add_constant(2))
         publisher.do(folder, "encrypt", "manifest")
         eventually(
             lambda: "model.sig: version 2 is not signed" in reasons(client), within_s=WITHIN_S
         )
-        assert answer(client) == 1
+        assert answer_to_zero(client, "sealed") == 1
 
         publisher.do(folder, "sign")
-        eventually(lambda: answer(client) == 2, within_s=WITHIN_S)
+        eventually(lambda: answer_to_zero(client, "sealed") == 2, within_s=WITHIN_S)
         eventually(lambda: "model.sig" not in reasons(client), within_s=WITHIN_S)
         assert process.terminate() == 0

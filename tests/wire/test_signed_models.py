@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from interlock.cli.main import main
@@ -11,7 +10,7 @@ from interlock_agents.signing.keys import PrivateKey
 from tests.support import onnx_small
 from tests.support.models import Repository
 from tests.support.signing import OTHER, P256, public_pem, write_private_key
-from tests.support.wire import Client, WireServer, arrays, given, infer_request, serving
+from tests.support.wire import Client, WireServer, answer_to_zero, serving
 
 SIGNED = 'model_repository_agents { agents [ { name: "signature" } ] }'
 
@@ -38,10 +37,6 @@ def sign(repository: Repository, model: str, folder: Path, key: PrivateKey = P25
     assert main(["sign", str(repository.root / model), "--key", str(private)]) == 0
 
 
-def answer(client: Client, model: str) -> float:
-    return float(arrays(client.infer(infer_request(model, given("x", np.zeros(1, "<f4")))))["y"][0])
-
-
 def test_what_is_signed_serves_and_what_was_changed_after_that_does_not(
     server: WireServer, client: Client, tmp_path: Path
 ) -> None:
@@ -49,7 +44,7 @@ def test_what_is_signed_serves_and_what_was_changed_after_that_does_not(
     repository.onnx("signed", onnx_small.add_constant(1.0), extra=SIGNED)
     sign(repository, "signed", tmp_path)
     client.load("signed")
-    assert answer(client, "signed") == 1.0
+    assert answer_to_zero(client, "signed") == 1.0
 
     repository.replace("signed", "1/model.onnx", onnx_small.add_constant(2.0))
     refusal = client.load_refusal("signed")
@@ -58,11 +53,11 @@ def test_what_is_signed_serves_and_what_was_changed_after_that_does_not(
         "failed to load 'signed', failed to poll from model repository: model.sig: "
     )
     assert "1/model.onnx" in refusal.text
-    assert answer(client, "signed") == 1.0
+    assert answer_to_zero(client, "signed") == 1.0
 
     sign(repository, "signed", tmp_path)
     client.load("signed")
-    assert answer(client, "signed") == 2.0
+    assert answer_to_zero(client, "signed") == 2.0
 
 
 def test_the_signature_of_a_stranger_does_not_count(
