@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.cli.output import one_line, table, write, write_json
-from interlock.cli.verb import SubParsers, add_format
+from interlock.cli.verb import WRONG_USAGE, SubParsers, add_format, refuse
 from interlock_agents.api import AgentError, Parameter
 from interlock_agents.built_in import built_in_offers
 from interlock_agents.catalog import AgentCatalog, KnownAgent
@@ -25,7 +25,7 @@ _DESCRIPTION: Final = """\
 Lists the repository agents that a model may name in its config.pbtxt: those that are built
 in, those of a directory, and those of installed packages. Imports all of them.
 """
-_EPILOG: Final = "Exit code: 0, or 1 if one of them cannot be imported."
+_EPILOG: Final = "Exit code: 0, 1 if one of them cannot be imported, 2 for wrong usage."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,11 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `interlock agents` and return the exit code."""
+    directory: Path | None = args.repoagent_directory
+    if directory is not None and not directory.is_dir():
+        return refuse("agents", f"{directory} is no directory", WRONG_USAGE)
     built_in = built_in_offers(_no_keys(), NoSigners())
-    catalog = AgentCatalog(built_in, directory=args.repoagent_directory)
+    catalog = AgentCatalog(built_in, directory=directory)
     agents = [_known(catalog.find(name)) for name in catalog.names()]
     if args.format == "json":
         write_json([_as_json(agent) for agent in agents])

@@ -83,3 +83,12 @@ def test_without_a_directory_there_are_those_that_are_installed(command_line: Co
 
     assert printed.code == 0
     assert "checksum" in printed.out
+
+
+def test_a_directory_that_is_not_there_is_not_taken_for_an_empty_one(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    printed = command_line.run("agents", f"--repoagent-directory={tmp_path}/absent")
+
+    assert (printed.code, printed.out) == (2, "")
+    assert printed.err == f"interlock agents: {tmp_path}/absent is no directory\n"
