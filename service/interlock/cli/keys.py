@@ -133,8 +133,9 @@ def _rotate(args: argparse.Namespace) -> int:
         told = {"old": old, "new": key.id, "files": changed}
         write_json({**told, "sign_again": unsigned} if unsigned else told)
         return DONE
+    way = "of '{}' given to '{}' too" if args.keep_old else "given from '{}' to '{}'"
     for model, count in changed.items():
-        write(f"{model}: {count} files given from '{old}' to '{key.id}'")
+        write(f"{model}: {count} files {way.format(old, key.id)}")
     return DONE
 
 

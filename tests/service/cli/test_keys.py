@@ -205,7 +205,8 @@ def test_the_old_key_can_stay_for_a_while(
     write_key(directory, MASTER)
     write_key(directory, PAIR)
 
-    rotate(command_line, directory, "master", "pair", model, "--keep-old")
+    printed = rotate(command_line, directory, "master", "pair", model, "--keep-old")
+    assert printed.out == f"{model}: 2 files of 'master' given to 'pair' too\n"
     assert read(model, MASTER) == read(model, PAIR) == list(PATHS)
 
     rotate(command_line, directory, "master", "pair", model)
