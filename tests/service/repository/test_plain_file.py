@@ -1,12 +1,13 @@
-"""Only files are opened; nothing here may hang."""
+"""Only files are read; nothing here may hang."""
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
-from interlock.repository.plain_file import open_file, read_file
+from interlock.repository.plain_file import open_file, opened, read_file
 
 
 def test_reads_a_file_and_one_behind_a_link(tmp_path: Path) -> None:
@@ -44,3 +45,12 @@ def test_a_directory_and_what_is_not_there_are_told_as_ever(tmp_path: Path) -> N
         read_file(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "absent")
+
+
+def test_whatever_is_there_can_be_opened_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with opened(tmp_path / "pipe") as descriptor:
+        assert stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
