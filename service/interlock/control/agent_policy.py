@@ -17,6 +17,7 @@ SIGNATURE: Final = "signature"
 """The agent that is told which signers count."""
 SIGNERS: Final = "signers"
 """Its parameter that names them, with commas between."""
+_APART: Final = " with other parameters, or more often, than the rule requires it"
 PYTHON_BACKENDS: Final = frozenset({"python"})
 
 
@@ -89,7 +90,8 @@ class Rule:
     mode: Mode = Mode.ENFORCE
     required: tuple[RequiredAgent, ...] = ()
     forbidden: tuple[str, ...] = ()
-    """Patterns of the agents that a model may not ask for; those required are exempt."""
+    """Patterns of the agents that a model may not ask for; a call that is required anyway is
+    exempt."""
     signers: tuple[str, ...] = ()
     """Whose signatures count, by the names that the agent `signature` knows; none for all."""
     allow: Allowances = Allowances()
@@ -265,36 +267,43 @@ def _chosen(
 
     Nothing that a model names has seen its files before what is required of it has.
     """
+    shared, rest = _shared(required, asked)
+    chosen = [
+        ChosenAgent(
+            name=agent.name,
+            parameters={**({} if same is None else same.parameters), **agent.parameters},
+            is_required=True,
+            is_binding=mode is Mode.ENFORCE or same is not None,
+        )
+        for agent, same in zip(required, shared, strict=True)
+    ]
+    return (*chosen, *(ChosenAgent(agent.name, agent.parameters) for agent in rest))
+
+
+def _shared(
+    required: Sequence[RequiredAgent], asked: Sequence[AgentConfig]
+) -> tuple[list[AgentConfig | None], list[AgentConfig]]:
+    """Return what is asked for that each required agent does as well, and what runs apart."""
     left = list(asked)
-    chosen = []
+    shared = []
     for agent in required:
         same = next((one for one in left if agent.takes(one)), None)
         if same is not None:
             left.remove(same)
-        added = {} if same is None else same.parameters
-        chosen.append(
-            ChosenAgent(
-                name=agent.name,
-                parameters={**added, **agent.parameters},
-                is_required=True,
-                is_binding=mode is Mode.ENFORCE or same is not None,
-            )
-        )
-    return (*chosen, *(ChosenAgent(agent.name, agent.parameters) for agent in left))
+        shared.append(same)
+    return shared, left
 
 
 def _forbidden(rule: Rule, asked: Sequence[AgentConfig]) -> tuple[Finding, ...]:
+    """Return what is forbidden of that which runs apart: it may publish other files."""
+    _, apart = _shared(rule.agents(), asked)
     required = {agent.name for agent in rule.required}
-    names = dict.fromkeys(
-        agent.name
-        for agent in asked
-        if agent.name not in required and _is_like(agent.name, rule.forbidden)
-    )
+    names = dict.fromkeys(agent.name for agent in apart if _is_like(agent.name, rule.forbidden))
     return tuple(
         Finding(
             Objection.FORBIDDEN_AGENT,
-            f"the agent '{name}' is forbidden: remove it from model_repository_agents, or from "
-            "what the rule forbids",
+            f"the agent '{name}' is forbidden{_APART if name in required else ''}: remove it from "
+            "model_repository_agents, or from what the rule forbids",
         )
         for name in names
     )

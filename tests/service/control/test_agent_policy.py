@@ -140,8 +140,20 @@ def test_files_of_a_request_are_another_model_and_held_to_the_same_rule() -> Non
     assert [agent.name for agent in decision.agents] == ["checksum", "fetch"]
 
 
-def test_forbidden_agents_are_named_and_those_required_are_exempt() -> None:
-    asked = (AgentConfig("fetch"), AgentConfig("checksum", {"MD5:a": "0"}), AgentConfig("fetch"))
+def test_a_required_agent_must_not_run_again_the_models_way_where_it_is_forbidden() -> None:
+    fetch = RequiredAgent("fetch", {"from": "vault"})
+    rule = every(required=(fetch, CHECKSUM), forbidden=("*",))
+    same, other = AgentConfig("fetch", {"from": "vault"}), AgentConfig("fetch", {"from": "evil"})
+
+    assert under(rule, agents=(same,)).findings == ()
+    for asked in ((other,), (same, same)):
+        (finding,) = under(rule, agents=asked).findings
+        assert finding.objection is Objection.FORBIDDEN_AGENT
+        assert "with other parameters, or more often" in finding.reason
+
+
+def test_forbidden_agents_are_named_and_what_is_required_anyway_is_exempt() -> None:
+    asked = (AgentConfig("fetch"), AgentConfig("checksum"), AgentConfig("fetch"))
     decision = under(every(required=(CHECKSUM,), forbidden=("*",)), agents=asked)
 
     assert decision.refusal == (

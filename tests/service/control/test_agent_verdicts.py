@@ -165,6 +165,25 @@ def test_a_version_whose_signer_no_longer_counts_fails_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize("known", ["vendor", None])
+def test_a_signer_counts_no_longer_where_the_parameters_said_that_they_did(
+    known: str | None,
+) -> None:
+    before = decision(RequiredAgent("signature", {"signers": "release, vendor"}))
+    notes = {} if known is None else {"signer": known}
+    heard = tuple(Heard(one.name, one.parameters, notes=notes) for one in before.agents)
+    wanted = decision(RequiredAgent("signature", {"signers": "release"}))
+
+    assert reassess(wanted, Verdict(heard)).is_to_go
+    assert reassess(wanted, judge(before, obeyed(before, RELEASE))).standing is Standing.PASSES
+
+
+def test_whom_a_model_trusted_before_counts_for_nothing() -> None:
+    own = (Heard("signature", {"signers": "mallory"}, notes={"signer": "mallory"}),)
+
+    assert reassess(decision(RequiredAgent("signature", {"signers": "release"})), Verdict(own)).is_to_go
+
+
 def test_what_was_refused_when_others_counted_is_looked_at_again() -> None:
     before = decision(SIGNATURE, signers=(RELEASE,), mode=Mode.AUDIT)
     refused = tuple(
