@@ -112,7 +112,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
-    """A policy as a whole. The first rule that a name matches is the one that holds."""
+    """A policy as a whole. The first rule that matches a model is the one that holds."""
 
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE
@@ -120,9 +120,12 @@ class AgentPolicy:
     name: str = "policy"
     """What its file is called, for people."""
 
-    def rule_for(self, model: str) -> Rule | None:
-        """Return the rule of a model, None where no rule speaks of it."""
-        return next((rule for rule in self.rules if _is_like(model, rule.match)), None)
+    def rule_for(self, *names: str) -> Rule | None:
+        """Return the rule of a model with these names, None where no rule speaks of any."""
+        return next(
+            (rule for rule in self.rules if any(_is_like(name, rule.match) for name in names)),
+            None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,9 @@ class Candidate:
     """Those of the configuration that came with the request."""
     backend: str = ""
     wants_host_code: bool = False
+    other_names: tuple[str, ...] = ()
+    """What it would be called if its name were, or were not, in another repository as well: a
+    rule holds whichever is the case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
     """Return what a policy says; None is a server without one, as Triton is."""
     if policy is None:
         return _unruled(candidate)
-    rule = policy.rule_for(candidate.model)
+    rule = policy.rule_for(candidate.model, *candidate.other_names)
     if rule is None:
         reason = (
             f"no rule speaks of the model '{candidate.model}': add one that matches its name "
@@ -223,14 +229,14 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
     )
 
 
-def is_heard(policy: AgentPolicy | None, model: str, *, is_overridden: bool) -> bool:
+def is_heard(policy: AgentPolicy | None, *names: str, is_overridden: bool) -> bool:
     """Whether a model is for the policy to see before its configuration counts.
 
     That is so though it names no agents. Nothing of such a model is changed in place.
     """
     if policy is None:
         return False
-    rule = policy.rule_for(model)
+    rule = policy.rule_for(*names)
     return is_overridden or rule is None or bool(rule.required)
 
 

@@ -16,6 +16,7 @@ from interlock.control.agent_policy import (
     RequiredAgent,
     Rule,
     decide,
+    is_heard,
 )
 from interlock.domain.config_agents import AgentConfig
 
@@ -46,6 +47,21 @@ def test_the_first_rule_that_matches_holds() -> None:
     assert policy(first, second).rule_for("x") is first
     assert policy(first, second).rule_for("Secret-a") is second
     assert policy(first).rule_for("a") is None
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [Candidate("m", other_names=("east::m",)), Candidate("east::m", other_names=("m",))],
+)
+@pytest.mark.parametrize("pattern", ["m", "east::*"])
+def test_a_rule_holds_whether_or_not_another_repository_has_the_name(
+    pattern: str, candidate: Candidate
+) -> None:
+    rules = policy(Rule((pattern,), required=(CHECKSUM,)), Rule(("*",)))
+    names = (candidate.model, *candidate.other_names)
+
+    assert agents(decide(rules, candidate)) == [("checksum", dict(CHECKSUM.parameters))]
+    assert is_heard(rules, *names, is_overridden=False)
 
 
 def test_a_model_that_no_rule_speaks_of_is_refused() -> None:

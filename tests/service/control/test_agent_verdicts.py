@@ -181,7 +181,9 @@ def test_a_signer_counts_no_longer_where_the_parameters_said_that_they_did(
 def test_whom_a_model_trusted_before_counts_for_nothing() -> None:
     own = (Heard("signature", {"signers": "mallory"}, notes={"signer": "mallory"}),)
 
-    assert reassess(decision(RequiredAgent("signature", {"signers": "release"})), Verdict(own)).is_to_go
+    assert reassess(
+        decision(RequiredAgent("signature", {"signers": "release"})), Verdict(own)
+    ).is_to_go
 
 
 def test_what_was_refused_when_others_counted_is_looked_at_again() -> None:
