@@ -7,6 +7,7 @@ from interlock_agents.catalog import Offer, default_offers
 from interlock_agents.decrypt import DecryptAgent, Decryption
 from interlock_agents.signature import SignatureAgent
 from interlock_agents.signing.signers import Signers
+from interlock_agents.snapshot import SnapshotAgent
 
 
 def built_in_offers(decryption: Decryption, signers: Signers) -> Mapping[str, Offer]:
@@ -15,4 +16,5 @@ def built_in_offers(decryption: Decryption, signers: Signers) -> Mapping[str, Of
         **default_offers(),
         "decrypt": Offer(DecryptAgent, decryption.agent),
         "signature": Offer(SignatureAgent, partial(SignatureAgent, signers)),
+        "snapshot": Offer(SnapshotAgent, SnapshotAgent),
     }

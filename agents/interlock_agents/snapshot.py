@@ -1,0 +1,91 @@
+"""The agent that takes a model's files into memory, so that what is verified is what is loaded.
+
+Files on a disk can be others when they are loaded than when they were verified, and the same
+again when somebody looks. What the agents behind this one see, nobody can change.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from interlock_agents.api import (
+    Action,
+    AgentError,
+    AgentModel,
+    Fault,
+    FilesLocation,
+    MemoryFile,
+    ModelFile,
+    Parameter,
+    PathError,
+    RepositoryAgent,
+)
+from interlock_agents.file_list import version_of
+
+PIECE_BYTES: Final = 1 << 20
+
+
+class SnapshotAgent(RepositoryAgent):
+    """Takes the files into memory: what is verified behind it is what is loaded."""
+
+    parameters: ClassVar[Sequence[Parameter]] = ()
+
+    def act(self, action: Action, model: AgentModel) -> None:
+        """Publish copies on LOAD. Raise AgentError for what cannot be read, or is changing."""
+        if action is not Action.LOAD:
+            return
+        if model.parameters:
+            raise AgentError(f"unknown parameter '{min(model.parameters)}'; there are none")
+        wanted = {None, *model.versions}
+        files = _files(model)
+        taken = {
+            path: _taken(model, path, file)
+            for path, file in files.items()
+            if not model.versions or version_of(path) in wanted
+        }
+        model.publish(FilesLocation(taken))
+        model.note("files in memory", str(len(taken)))
+
+
+def _files(model: AgentModel) -> dict[str, ModelFile]:
+    try:
+        return dict(model.location.files())
+    except (OSError, PathError) as error:
+        raise _refusal(".", error) from error
+
+
+def _taken(model: AgentModel, path: str, file: ModelFile) -> ModelFile:
+    if isinstance(file, MemoryFile):
+        return file
+    try:
+        return _copied(model, path, file)
+    except (OSError, PathError) as error:
+        raise _refusal(path, error) from error
+
+
+def _copied(model: AgentModel, path: str, file: ModelFile) -> MemoryFile:
+    with file.open() as stream:
+        memory = model.memory_file(file.size)
+        with memory.room_ahead() as ready:
+            at = 0
+            while at < memory.size:
+                model.check()
+                end = min(at + PIECE_BYTES, memory.size)
+                ready(at, end - at)
+                # The streams of files are not buffered, and read into what they are given.
+                count = stream.readinto(memory.buffer[at:end])  # type: ignore[attr-defined]
+                if not count:
+                    raise _changing(path)
+                at += count
+        if stream.read(1):
+            raise _changing(path)
+    memory.seal()
+    return memory
+
+
+def _changing(path: str) -> AgentError:
+    return AgentError(f"file {path} changed while it was read", Fault.UNAVAILABLE)
+
+
+def _refusal(path: str, error: OSError | PathError) -> AgentError:
+    reason = str(error) if isinstance(error, PathError) else error.strerror or str(error)
+    return AgentError(f"failed to read {path}: {reason}")
