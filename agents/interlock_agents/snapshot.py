@@ -4,7 +4,8 @@ Files on a disk can be others when they are loaded than when they were verified,
 again when somebody looks. What the agents behind this one see, nobody can change.
 """
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from interlock_agents.api import (
@@ -22,6 +23,7 @@ from interlock_agents.api import (
 from interlock_agents.file_list import version_of
 
 PIECE_BYTES: Final = 1 << 20
+_MOST_FILES: Final = 16_384
 
 
 class SnapshotAgent(RepositoryAgent):
@@ -35,22 +37,36 @@ class SnapshotAgent(RepositoryAgent):
             return
         if model.parameters:
             raise AgentError(f"unknown parameter '{min(model.parameters)}'; there are none")
-        wanted = {None, *model.versions}
-        files = _files(model)
-        taken = {
-            path: _taken(model, path, file)
-            for path, file in files.items()
-            if not model.versions or version_of(path) in wanted
-        }
+        files = _wanted(model)
+        _check_number(len(files))
+        taken = {path: _taken(model, path, file) for path, file in files.items()}
         model.publish(FilesLocation(taken))
         model.note("files in memory", str(len(taken)))
 
 
-def _files(model: AgentModel) -> dict[str, ModelFile]:
+def _wanted(model: AgentModel) -> Mapping[str, ModelFile]:
+    """Return the files of the versions to be loaded, and those that all versions share."""
     try:
-        return dict(model.location.files())
+        files = model.location.files()
     except (OSError, PathError) as error:
         raise _refusal(".", error) from error
+    numbers = {None, *model.versions}
+    return {
+        path: file
+        for path, file in files.items()
+        if not model.versions or version_of(path) in numbers
+    }
+
+
+def _check_number(files: int) -> None:
+    """Leave descriptors to the rest of the server: each file takes one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    at_most = _MOST_FILES if limit == resource.RLIM_INFINITY else min(_MOST_FILES, limit // 2)
+    if files > at_most:
+        raise AgentError(
+            f"the model has {files} files, and {at_most} can be taken into memory: half of "
+            f"ulimit -n, and no more than {_MOST_FILES}"
+        )
 
 
 def _taken(model: AgentModel, path: str, file: ModelFile) -> ModelFile:

@@ -1,5 +1,6 @@
 """The snapshot agent: what it takes into memory, and that nobody changes it there."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,19 @@ def test_a_link_that_leads_nowhere_is_named(directory: Path) -> None:
         model.load(SnapshotAgent())
 
     assert str(caught.value) == "failed to read 1/gone: No such file or directory"
+
+
+def test_descriptors_are_left_for_the_rest_of_the_server(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = iter([4, 6, resource.RLIM_INFINITY])
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (next(limits), 8))
+    with AgentModelFake(directory, versions=(1,)) as model:
+        with pytest.raises(AgentError, match="the model has 3 files, and 2 can be taken into"):
+            model.load(SnapshotAgent())
+        assert not model.memory_files
+        for _ in ("as many as may be", "without a limit"):
+            assert len(model.load(SnapshotAgent()).files()) == 3
 
 
 def test_it_ends_soon_when_nobody_waits_for_it(directory: Path) -> None:
