@@ -98,6 +98,10 @@ class Rule:
     line: int = 0
     """Where it stands in its file."""
 
+    def forbids(self, agent: str) -> bool:
+        """Whether a model may not ask for an agent, unless it is required."""
+        return _is_like(agent, self.forbidden)
+
     def agents(self) -> tuple[RequiredAgent, ...]:
         """Return what is required, the signers among its parameters."""
         return tuple(self._with_signers(agent) for agent in self.required)
@@ -304,7 +308,7 @@ def _forbidden(rule: Rule, asked: Sequence[AgentConfig]) -> tuple[Finding, ...]:
     """Return what is forbidden of that which runs apart: it may publish other files."""
     _, apart = _shared(rule.agents(), asked)
     required = {agent.name for agent in rule.required}
-    names = dict.fromkeys(agent.name for agent in apart if _is_like(agent.name, rule.forbidden))
+    names = dict.fromkeys(agent.name for agent in apart if rule.forbids(agent.name))
     return tuple(
         Finding(
             Objection.FORBIDDEN_AGENT,

@@ -5,7 +5,7 @@ new policy: it still passes, it lacks something that only a load can find out, o
 passes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -138,6 +138,7 @@ def reassess(decision: Decision, verdict: Verdict | None) -> Reassessment:
             lacking.append(Finding(Objection.REFUSED_BY_AGENT, reason))
             continue
         failing.extend(_against(agent, words))
+    lacking.extend(_beyond(decision, heard))
     standing = Standing.FAILS if failing else Standing.LACKS if lacking else Standing.PASSES
     return Reassessment(standing, (*failing, *lacking), mode=decision.mode, where=decision.where)
 
@@ -176,6 +177,20 @@ def _matched(
         matched.append((agent, None if found is None else heard[found]))
         left = left if found is None else found + 1
     return tuple(matched)
+
+
+def _beyond(decision: Decision, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """Yield who is forbidden now and has run, though nobody asks for it any more.
+
+    What it has published is what serves.
+    """
+    if decision.rule is None:
+        return
+    wanted = {agent.name for agent in decision.agents}
+    for name in dict.fromkeys(words.name for words in heard if words.name not in wanted):
+        if decision.rule.forbids(name):
+            reason = f"the agent '{name}', which is forbidden, has seen the version"
+            yield Finding(Objection.FORBIDDEN_AGENT, reason)
 
 
 def _is_run(agent: ChosenAgent, words: Heard) -> bool:

@@ -226,6 +226,15 @@ def test_a_version_of_a_kind_that_is_forbidden_now_fails() -> None:
     assert reassess(decision(asked=asked, backend="python"), verdict).is_to_go
 
 
+def test_what_an_agent_made_that_is_forbidden_now_is_loaded_again() -> None:
+    before = decision(CHECKSUM, RequiredAgent("fetch"))
+    verdict = judge(before, obeyed(before))
+
+    assert reassess(decision(CHECKSUM, forbidden=("*",)), verdict).standing is Standing.LACKS
+    assert reassess(decision(CHECKSUM), verdict).standing is Standing.PASSES
+    assert reassess(before, verdict).standing is Standing.PASSES
+
+
 def test_what_was_tolerated_fails_once_the_policy_is_enforced() -> None:
     audited = decision(CHECKSUM, mode=Mode.AUDIT)
     verdict = judge(audited, (Heard("checksum", CHECKSUM.parameters, refusal="Mismatched"),))
