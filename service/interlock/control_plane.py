@@ -493,7 +493,13 @@ def catalog_of(settings: AgentSettings) -> AgentCatalog:
         decryption.warn()
     trusted = settings.signer_directory
     signers = NoSigners() if trusted is None else SignerDirectory(trusted)
-    return AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory)
+    offers = built_in_offers(decryption, signers, _free_bytes)
+    return AgentCatalog(offers, directory=settings.directory)
+
+
+def _free_bytes() -> int | None:
+    free = read_free_memory()
+    return None if free is None else free.free_bytes
 
 
 def reservations_for(repository: RepositorySettings) -> Reservations:

@@ -10,6 +10,7 @@ from interlock_agents.api import (
     AgentCancelledError,
     AgentError,
     DiskFile,
+    Fault,
     FilesLocation,
     MemoryFile,
 )
@@ -96,6 +97,18 @@ def test_a_link_that_leads_nowhere_is_named(directory: Path) -> None:
         model.load(SnapshotAgent())
 
     assert str(caught.value) == "failed to read 1/gone: No such file or directory"
+
+
+def test_what_does_not_fit_is_refused_before_it_is_read(directory: Path) -> None:
+    with (directory / "1" / "endless").open("wb") as stream:
+        stream.truncate(1 << 40)
+    with AgentModelFake(directory, versions=(1,)) as model, pytest.raises(AgentError) as caught:
+        model.load(SnapshotAgent(lambda: 1 << 30))
+
+    assert caught.value.fault is Fault.UNAVAILABLE
+    assert "does not fit into memory" in str(caught.value)
+    assert str(caught.value).endswith(" MiB, and 1024 MiB are free")
+    assert not model.memory_files
 
 
 def test_descriptors_are_left_for_the_rest_of_the_server(
