@@ -44,7 +44,7 @@ from interlock.domain.ids import GenerationKey, ModelName, Version
 from interlock.repository.cloud.follower import CloudScanner, Follower
 from interlock.repository.cloud.root import CloudRoot
 from interlock.repository.cloud.roots import open_roots
-from interlock.repository.namespaces import namespaces_of, qualified
+from interlock.repository.namespaces import OtherNames, namespaces_of, qualified
 from interlock.repository.scan import Scanner
 from interlock.repository.scratch import Scratch
 from interlock.repository.stager import StagedVersion, Stager
@@ -102,6 +102,8 @@ class ControlPlane:
         self._closing = threading.Event()
         self._cloud = self._open_cloud()
         self._roots = (*self._settings.roots, *(root.directory for root in self._cloud))
+        namespaces = namespaces_of(self._roots) if self._settings.namespacing else {}
+        self._other_names = OtherNames(namespaces)
         self._catalog = catalog_of(settings.agents)
         self._policy = self._open_policy(settings.agents)
         self.listing = RepositoryListing(
@@ -227,7 +229,11 @@ class ControlPlane:
         return review
 
     def _is_heard(self, model: str, is_overridden: bool) -> bool:
-        return is_heard(self._policy_now(), model, is_overridden=is_overridden)
+        policy = self._policy_now()
+        return any(
+            is_heard(policy, model, *names, is_overridden=is_overridden)
+            for names in self._other_names.any_of(model)
+        )
 
     def _open_cloud(self) -> tuple[CloudRoot, ...]:
         if self._settings.cloud.locations:
@@ -325,6 +331,7 @@ class ControlPlane:
             check=check,
             auto_complete=not self._settings.disable_auto_complete,
             policy=self._policy_now,
+            other_names=lambda job: self._other_names.of(job.key.model, job.model_directory),
         )
         return Preparations(workshop, loads=self._executor, report=self._inbox.put)
 
@@ -486,7 +493,13 @@ def catalog_of(settings: AgentSettings) -> AgentCatalog:
         decryption.warn()
     trusted = settings.signer_directory
     signers = NoSigners() if trusted is None else SignerDirectory(trusted)
-    return AgentCatalog(built_in_offers(decryption, signers), directory=settings.directory)
+    offers = built_in_offers(decryption, signers, _free_bytes)
+    return AgentCatalog(offers, directory=settings.directory)
+
+
+def _free_bytes() -> int | None:
+    free = read_free_memory()
+    return None if free is None else free.free_bytes
 
 
 def reservations_for(repository: RepositorySettings) -> Reservations:

@@ -228,6 +228,11 @@ def _names(trusted: Sequence[Trusted]) -> str:
 
 
 def _check_unwritten(status: os.stat_result, path: Path) -> None:
+    is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    if status.st_uid not in {0, os.geteuid()} and not is_read_only:
+        raise SignersUnavailableError(
+            f"'{path}' belongs to another user: it must be the server's own, or root's"
+        )
     mode = stat.S_IMODE(status.st_mode)
     if mode & _OTHERS_WRITE:
         raise SignersUnavailableError(

@@ -12,6 +12,7 @@ from typing import Final
 
 from interlock.control.actions import Action, Adjust, Apply, Revoke
 from interlock.control.wishes import Candidate, Polled
+from interlock.domain.cause import Cause
 from interlock.domain.config import ModelConfig
 from interlock.domain.config_difference import same_but_for_instances
 from interlock.domain.ids import GenerationKey
@@ -42,12 +43,14 @@ class Adjustment:
     """What a version that serves is to become, without being loaded again.
 
     `job` has the new configuration; `fingerprint` and `origin` are the record's once it is
-    made. `reason` says why it failed; `moved`, that files changed meanwhile.
+    made. `cause` is who asks for it. `reason` says why it failed; `moved`, that files changed
+    meanwhile.
     """
 
     job: LoadJob
     fingerprint: str
     origin: str
+    cause: Cause
     stage: Stage = Stage.ASKED
     update: InstanceUpdate | None = None
     reason: str = ""
@@ -63,7 +66,7 @@ class Adjustment:
 
     def again(self) -> "Adjustment":
         """Return the same change, not begun yet."""
-        return Adjustment(self.job, self.fingerprint, self.origin)
+        return Adjustment(self.job, self.fingerprint, self.origin, self.cause)
 
     def goes_on_for(self, candidate: Candidate, *, alone: bool) -> bool:
         """Whether nothing new has to be begun for what is asked for now."""

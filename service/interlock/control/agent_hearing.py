@@ -54,11 +54,12 @@ class Hearing:
         return Judged(judge(self.decision, heard), self.candidate, self.policy)
 
 
-def candidate_of(job: LoadJob) -> Candidate:
-    """Return what the policy is asked about for a job."""
+def candidate_of(job: LoadJob, other_names: tuple[str, ...] = ()) -> Candidate:
+    """Return what the policy is asked about for a job, whose model has these names as well."""
     preparation = job.preparation or NAMELESS
     return Candidate(
         model=job.key.model,
+        other_names=other_names,
         agents=preparation.agents,
         override=_override_of(preparation),
         overriding=preparation.overriding,

@@ -17,6 +17,7 @@ SIGNATURE: Final = "signature"
 """The agent that is told which signers count."""
 SIGNERS: Final = "signers"
 """Its parameter that names them, with commas between."""
+_APART: Final = " with other parameters, or more often, than the rule requires it"
 PYTHON_BACKENDS: Final = frozenset({"python"})
 
 
@@ -89,12 +90,17 @@ class Rule:
     mode: Mode = Mode.ENFORCE
     required: tuple[RequiredAgent, ...] = ()
     forbidden: tuple[str, ...] = ()
-    """Patterns of the agents that a model may not ask for; those required are exempt."""
+    """Patterns of the agents that a model may not ask for; a call that is required anyway is
+    exempt."""
     signers: tuple[str, ...] = ()
     """Whose signatures count, by the names that the agent `signature` knows; none for all."""
     allow: Allowances = Allowances()
     line: int = 0
     """Where it stands in its file."""
+
+    def forbids(self, agent: str) -> bool:
+        """Whether a model may not ask for an agent, unless it is required."""
+        return _is_like(agent, self.forbidden)
 
     def agents(self) -> tuple[RequiredAgent, ...]:
         """Return what is required, the signers among its parameters."""
@@ -110,7 +116,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
-    """A policy as a whole. The first rule that a name matches is the one that holds."""
+    """A policy as a whole. The first rule that matches a model is the one that holds."""
 
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE
@@ -118,9 +124,12 @@ class AgentPolicy:
     name: str = "policy"
     """What its file is called, for people."""
 
-    def rule_for(self, model: str) -> Rule | None:
-        """Return the rule of a model, None where no rule speaks of it."""
-        return next((rule for rule in self.rules if _is_like(model, rule.match)), None)
+    def rule_for(self, *names: str) -> Rule | None:
+        """Return the rule of a model with these names, None where no rule speaks of any."""
+        return next(
+            (rule for rule in self.rules if any(_is_like(name, rule.match) for name in names)),
+            None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,9 @@ class Candidate:
     """Those of the configuration that came with the request."""
     backend: str = ""
     wants_host_code: bool = False
+    other_names: tuple[str, ...] = ()
+    """What it would be called if its name were, or were not, in another repository as well: a
+    rule holds whichever is the case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,7 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
     """Return what a policy says; None is a server without one, as Triton is."""
     if policy is None:
         return _unruled(candidate)
-    rule = policy.rule_for(candidate.model)
+    rule = policy.rule_for(candidate.model, *candidate.other_names)
     if rule is None:
         reason = (
             f"no rule speaks of the model '{candidate.model}': add one that matches its name "
@@ -221,14 +233,14 @@ def decide(policy: AgentPolicy | None, candidate: Candidate) -> Decision:
     )
 
 
-def is_heard(policy: AgentPolicy | None, model: str, *, is_overridden: bool) -> bool:
+def is_heard(policy: AgentPolicy | None, *names: str, is_overridden: bool) -> bool:
     """Whether a model is for the policy to see before its configuration counts.
 
     That is so though it names no agents. Nothing of such a model is changed in place.
     """
     if policy is None:
         return False
-    rule = policy.rule_for(model)
+    rule = policy.rule_for(*names)
     return is_overridden or rule is None or bool(rule.required)
 
 
@@ -265,36 +277,43 @@ def _chosen(
 
     Nothing that a model names has seen its files before what is required of it has.
     """
+    shared, rest = _shared(required, asked)
+    chosen = [
+        ChosenAgent(
+            name=agent.name,
+            parameters={**({} if same is None else same.parameters), **agent.parameters},
+            is_required=True,
+            is_binding=mode is Mode.ENFORCE or same is not None,
+        )
+        for agent, same in zip(required, shared, strict=True)
+    ]
+    return (*chosen, *(ChosenAgent(agent.name, agent.parameters) for agent in rest))
+
+
+def _shared(
+    required: Sequence[RequiredAgent], asked: Sequence[AgentConfig]
+) -> tuple[list[AgentConfig | None], list[AgentConfig]]:
+    """Return what is asked for that each required agent does as well, and what runs apart."""
     left = list(asked)
-    chosen = []
+    shared = []
     for agent in required:
         same = next((one for one in left if agent.takes(one)), None)
         if same is not None:
             left.remove(same)
-        added = {} if same is None else same.parameters
-        chosen.append(
-            ChosenAgent(
-                name=agent.name,
-                parameters={**added, **agent.parameters},
-                is_required=True,
-                is_binding=mode is Mode.ENFORCE or same is not None,
-            )
-        )
-    return (*chosen, *(ChosenAgent(agent.name, agent.parameters) for agent in left))
+        shared.append(same)
+    return shared, left
 
 
 def _forbidden(rule: Rule, asked: Sequence[AgentConfig]) -> tuple[Finding, ...]:
+    """Return what is forbidden of that which runs apart: it may publish other files."""
+    _, apart = _shared(rule.agents(), asked)
     required = {agent.name for agent in rule.required}
-    names = dict.fromkeys(
-        agent.name
-        for agent in asked
-        if agent.name not in required and _is_like(agent.name, rule.forbidden)
-    )
+    names = dict.fromkeys(agent.name for agent in apart if rule.forbids(agent.name))
     return tuple(
         Finding(
             Objection.FORBIDDEN_AGENT,
-            f"the agent '{name}' is forbidden: remove it from model_repository_agents, or from "
-            "what the rule forbids",
+            f"the agent '{name}' is forbidden{_APART if name in required else ''}: remove it from "
+            "model_repository_agents, or from what the rule forbids",
         )
         for name in names
     )

@@ -7,7 +7,7 @@ told of in the log and by `state`, until the file is right again.
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,8 @@ from interlock.runtime.threads import OnDeath, Thread, spawn
 log = structlog.get_logger()
 
 POLL_S: Final = 1.0
+_MAX_LINKS: Final = 40
+"""As many as the system follows."""
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 Identity = tuple[int, ...]
@@ -79,7 +81,10 @@ class PolicySource:
         if not stat.S_ISREG(found.st_mode):
             raise PolicyError(f"{self.path} is not a regular file")
         real = Path(f"/proc/self/fd/{descriptor}").readlink()
-        _check_outside(self.path, real, self.repositories)
+        links = _links_on(self.path)
+        _check_outside(self.path, [real, *links], self.repositories)
+        for link in links:
+            _check_link(link, self.user)
         if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
             return
         _check_rights(self.path, found, self.user)
@@ -184,15 +189,39 @@ def _content(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _check_outside(path: Path, real: Path, repositories: Sequence[Path]) -> None:
+def _links_on(path: Path) -> Sequence[Path]:
+    """Return the links on the way to a file, each by a path without links but itself."""
+    links: list[Path] = []
+    place = Path("/")
+    left = [*reversed(path.absolute().parts[1:])]
+    while left and len(links) < _MAX_LINKS:
+        step = left.pop()
+        place = place.parent if step == ".." else place / step
+        if place.is_symlink():
+            links.append(place)
+            target = place.readlink()
+            place = place.parent if not target.is_absolute() else Path("/")
+            left += reversed(target.parts[target.is_absolute() :])
+    return links
+
+
+def _check_outside(path: Path, way: Iterable[Path], repositories: Sequence[Path]) -> None:
     """Refuse a policy that whoever publishes models could replace."""
     for repository in repositories:
         folders = {repository.absolute(), Path(os.path.realpath(repository))}
-        if any(file.is_relative_to(one) for one in folders for file in (real, path.absolute())):
+        if any(file.is_relative_to(one) for one in folders for file in (*way, path.absolute())):
             raise PolicyError(
                 f"{path} lies in the model repository {repository}: keep it where nobody who "
                 "publishes models can write"
             )
+
+
+def _check_link(link: Path, user: int) -> None:
+    """Refuse a link that others can let lead elsewhere."""
+    if os.statvfs(link.parent).f_flag & os.ST_RDONLY:
+        return
+    _check_owner(link, link.lstat(), user)
+    _check_way(link.parent, user)
 
 
 def _check_way(directory: Path, user: int) -> None:
@@ -205,7 +234,11 @@ def _check_way(directory: Path, user: int) -> None:
 
 
 def _check_rights(path: Path, found: os.stat_result, user: int) -> None:
-    if found.st_uid not in {0, user}:
-        raise PolicyError(f"{path} belongs to another user: it must be the server's own, or root's")
+    _check_owner(path, found, user)
     if found.st_mode & _OTHERS:
         raise PolicyError(f"{path} can be written by others: chmod go-w {path}")
+
+
+def _check_owner(path: Path, found: os.stat_result, user: int) -> None:
+    if found.st_uid not in {0, user}:
+        raise PolicyError(f"{path} belongs to another user: it must be the server's own, or root's")

@@ -5,7 +5,7 @@ new policy: it still passes, it lacks something that only a load can find out, o
 passes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -120,7 +120,7 @@ def judge(decision: Decision, heard: Sequence[Heard]) -> Verdict:
     is_cut_short = any(words.refusal is not None for words in heard)
     for agent, words in _matched(decision.agents, heard):
         if words is not None:
-            findings.extend(_against(agent, words, _signers(decision)))
+            findings.extend(_against(agent, words))
         elif agent.is_required and not is_cut_short:
             reason = f"the agent '{agent.name}' is required and has not run"
             findings.append(Finding(Objection.MISSING_AGENT, reason))
@@ -147,7 +147,8 @@ def reassess(decision: Decision, verdict: Verdict | None) -> Reassessment:
             reason = f"the agent '{agent.name}' refused it when others counted"
             lacking.append(Finding(Objection.REFUSED_BY_AGENT, reason))
             continue
-        failing.extend(_against(agent, words, _signers(decision)))
+        failing.extend(_against(agent, words))
+    lacking.extend(_beyond(decision, heard))
     standing = Standing.FAILS if failing else Standing.LACKS if lacking else Standing.PASSES
     return Reassessment(standing, (*failing, *lacking), mode=decision.mode, where=decision.where)
 
@@ -188,6 +189,20 @@ def _matched(
     return tuple(matched)
 
 
+def _beyond(decision: Decision, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """Yield who is forbidden now and has run, though nobody asks for it any more.
+
+    What it has published is what serves.
+    """
+    if decision.rule is None:
+        return
+    wanted = {agent.name for agent in decision.agents}
+    for name in dict.fromkeys(words.name for words in heard if words.name not in wanted):
+        if decision.rule.forbids(name):
+            reason = f"the agent '{name}', which is forbidden, has seen the version"
+            yield Finding(Objection.FORBIDDEN_AGENT, reason)
+
+
 def _is_run(agent: ChosenAgent, words: Heard) -> bool:
     return agent.name == words.name and _untrusting(agent) == _untrusting(words)
 
@@ -199,15 +214,18 @@ def _untrusting(agent: ChosenAgent | Heard) -> Mapping[str, str]:
     return {key: value for key, value in agent.parameters.items() if key != SIGNERS}
 
 
-def _signers(decision: Decision) -> tuple[str, ...]:
-    return () if decision.rule is None else decision.rule.signers
+def _signers(agent: ChosenAgent) -> tuple[str, ...]:
+    """Return whose signatures count, wherever the rule says so; none for all."""
+    told = agent.parameters.get(SIGNERS)
+    return () if told is None else tuple(name.strip() for name in told.split(","))
 
 
-def _against(agent: ChosenAgent, words: Heard, signers: Sequence[str]) -> tuple[Finding, ...]:
+def _against(agent: ChosenAgent, words: Heard) -> tuple[Finding, ...]:
     """Return what stands against a version after an agent has seen it."""
     if words.refusal is not None:
         reason = f"the agent '{agent.name}' refuses it: {words.refusal}"
         return (Finding(Objection.REFUSED_BY_AGENT, reason),)
+    signers = _signers(agent)
     if agent.name != SIGNATURE or not agent.is_required or not signers:
         return ()
     signer = words.notes.get(SIGNER_NOTE)

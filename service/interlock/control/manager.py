@@ -635,7 +635,8 @@ class Manager:
         else:
             moved = isinstance(report.error, FilesMovedError)
             adjustment.fail(report.error.reason, moved=moved)
-            self._move(unit, record, Event.KEEP, f"instances as before: {report.error.reason}")
+            reason = f"instances as before: {report.error.reason}"
+            self._move(unit, record, Event.KEEP, reason, cause=adjustment.cause)
         yield unit
 
     def _mark(self, action: Action) -> Callable[[], None]:
@@ -687,15 +688,26 @@ class Manager:
             return partial(self._executor.adjust, adjustment.job, record.built)
         update = adjustment.update
         if isinstance(action, Apply):
-            self._move(unit, record, Event.ADJUST, f"{action.reason}: {record.adjusted()}")
+            reason = f"{action.reason}: {record.adjusted()}"
+            self._move(unit, record, Event.ADJUST, reason, cause=adjustment.cause)
         else:
             adjustment.fail("")
         return _nothing if update is None else partial(self._executor.clear_away, update)
 
-    def _move(self, unit: Unit, record: Record, event: Event, reason: str, **facts: object) -> None:
+    def _move(
+        self,
+        unit: Unit,
+        record: Record,
+        event: Event,
+        reason: str,
+        *,
+        cause: Cause | None = None,
+        **facts: object,
+    ) -> None:
+        """Take a step and tell of it; `cause` is why, where it is not why the model moves now."""
         moved = unit.move(record, event, reason, self._clock())
         self._moves.append(moved)
-        cause = A_POLICY if record.is_banned else unit.cause
+        cause = cause or (A_POLICY if record.is_banned else unit.cause)
         self._chronicle.moved(
             Told(moved, event, record.cause, cause, record.fingerprint, record.refusal)
         )

@@ -104,6 +104,11 @@ class Loads(Protocol):
         ...
 
 
+def no_other_names(_job: LoadJob) -> tuple[str, ...]:
+    """Return the other names of a model where repositories have no namespaces."""
+    return ()
+
+
 def no_policy() -> AgentPolicy | None:
     """Return the policy of a server that has none."""
     return None
@@ -115,7 +120,8 @@ class Workshop:
 
     `check` raises FilesMovedError where the files of a job are no longer those that were to
     be loaded; the second argument ends the sentence that says so. `policy` is the one in
-    force now, `None` on a server that never has one.
+    force now, `None` on a server that never has one; `other_names` are those of a job's model
+    that its rules may go by as well.
     """
 
     catalog: AgentCatalog
@@ -125,10 +131,11 @@ class Workshop:
     check: Callable[[LoadJob, str], None]
     auto_complete: bool = True
     policy: Callable[[], AgentPolicy | None] = no_policy
+    other_names: Callable[[LoadJob], tuple[str, ...]] = no_other_names
 
     def hearing(self, job: LoadJob) -> Hearing:
         """Return how a job stands with the policy that is in force now."""
-        return Hearing(self.policy(), candidate_of(job))
+        return Hearing(self.policy(), candidate_of(job, self.other_names(job)))
 
     def chain(
         self, jobs: Sequence[LoadJob], preparation: Preparation, agents: Sequence[ChosenAgent]

@@ -621,7 +621,7 @@ class Unit:
             record.become(job, candidate.fingerprint, polled.origin)
             self.past = self.past.became(record.content)
         else:
-            record.adjustment = Adjustment(job, candidate.fingerprint, polled.origin)
+            record.adjustment = Adjustment(job, candidate.fingerprint, polled.origin, self.cause)
 
     def _let_be(self, record: Record) -> None:
         """Leave the instances as they are, whatever was asked for before."""

@@ -6,6 +6,7 @@ name can be written this way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,36 @@ _TOP: Final = "root"
 def qualified(namespace: str, name: str) -> str:
     """Return the name of a model whose bare name is in several repositories."""
     return f"{namespace}{SEPARATOR}{name}" if namespace else name
+
+
+@dataclass(frozen=True, slots=True)
+class OtherNames:
+    """What models are called where their bare name is in one repository, and where in several.
+
+    `namespaces` are those of the roots; none where repositories have none.
+    """
+
+    namespaces: Mapping[Path, str]
+
+    def of(self, identifier: str, directory: Path) -> tuple[str, ...]:
+        """Return the other name of a model in a directory; none for one outside of every root.
+
+        That, which came with a request, has another name if it is qualified.
+        """
+        namespace = self.namespaces.get(directory.parent)
+        if namespace is not None and not identifier.startswith(namespace + SEPARATOR):
+            return (qualified(namespace, identifier),)
+        return self._bare(identifier)
+
+    def any_of(self, identifier: str) -> tuple[tuple[str, ...], ...]:
+        """Return the other names of a model, for each place where it may lie."""
+        qualifying = {qualified(one, identifier) for one in self.namespaces.values()}
+        return (self._bare(identifier), *((one,) for one in sorted(qualifying)))
+
+    def _bare(self, identifier: str) -> tuple[str, ...]:
+        namespaces = self.namespaces.values()
+        found = (one + SEPARATOR for one in namespaces if identifier.startswith(one + SEPARATOR))
+        return tuple(sorted({identifier.removeprefix(one) for one in found}))
 
 
 def ambiguity(name: str, count: int) -> str:

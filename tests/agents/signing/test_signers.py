@@ -55,6 +55,21 @@ def directory(tmp_path: Path) -> Path:
     return place
 
 
+def test_what_belongs_to_another_user_is_not_relied_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(directory / "release.pem", 4242, -1)
+        with pytest.raises(SignersUnavailableError, match=r"release.pem' belongs to another user"):
+            SignerDirectory(directory).trusted(["release"])
+        os.chown(directory, 4242, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+
+    with pytest.raises(SignersUnavailableError, match=r"signers' belongs to another user"):
+        SignerDirectory(directory).trusted()
+
+
 def refusal(bundle: Bundle, *who: Trusted) -> str:
     with pytest.raises(SignatureError) as refused:
         signer_of(bundle, who, NOW)

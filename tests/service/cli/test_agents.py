@@ -61,7 +61,7 @@ def test_lists_them_as_json(command_line: CommandLine, tmp_path: Path) -> None:
             {"name": "times", "summary": "how often", "required": False},
         ],
     }
-    assert set(listed) == {*AgentCatalog().names(), "decrypt", "signature", "hello"}
+    assert set(listed) == {*AgentCatalog().names(), "decrypt", "signature", "snapshot", "hello"}
 
 
 def test_says_which_cannot_be_imported(command_line: CommandLine, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def test_a_candidate_is_what_a_job_brings(
     preparation: Preparation | None, candidate: Candidate
 ) -> None:
     assert candidate_of(job(preparation)) == candidate
+    named = candidate_of(job(preparation), ("n::m",))
+    assert named == replace(candidate, other_names=("n::m",))
     assert candidate_of(job(preparation, "x")) == replace(candidate, backend="x")
 
 

@@ -16,6 +16,7 @@ from interlock.control.agent_policy import (
     RequiredAgent,
     Rule,
     decide,
+    is_heard,
 )
 from interlock.domain.config_agents import AgentConfig
 
@@ -46,6 +47,21 @@ def test_the_first_rule_that_matches_holds() -> None:
     assert policy(first, second).rule_for("x") is first
     assert policy(first, second).rule_for("Secret-a") is second
     assert policy(first).rule_for("a") is None
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [Candidate("m", other_names=("east::m",)), Candidate("east::m", other_names=("m",))],
+)
+@pytest.mark.parametrize("pattern", ["m", "east::*"])
+def test_a_rule_holds_whether_or_not_another_repository_has_the_name(
+    pattern: str, candidate: Candidate
+) -> None:
+    rules = policy(Rule((pattern,), required=(CHECKSUM,)), Rule(("*",)))
+    names = (candidate.model, *candidate.other_names)
+
+    assert agents(decide(rules, candidate)) == [("checksum", dict(CHECKSUM.parameters))]
+    assert is_heard(rules, *names, is_overridden=False)
 
 
 def test_a_model_that_no_rule_speaks_of_is_refused() -> None:
@@ -140,8 +156,20 @@ def test_files_of_a_request_are_another_model_and_held_to_the_same_rule() -> Non
     assert [agent.name for agent in decision.agents] == ["checksum", "fetch"]
 
 
-def test_forbidden_agents_are_named_and_those_required_are_exempt() -> None:
-    asked = (AgentConfig("fetch"), AgentConfig("checksum", {"MD5:a": "0"}), AgentConfig("fetch"))
+def test_a_required_agent_must_not_run_again_the_models_way_where_it_is_forbidden() -> None:
+    fetch = RequiredAgent("fetch", {"from": "vault"})
+    rule = every(required=(fetch, CHECKSUM), forbidden=("*",))
+    same, other = AgentConfig("fetch", {"from": "vault"}), AgentConfig("fetch", {"from": "evil"})
+
+    assert under(rule, agents=(same,)).findings == ()
+    for asked in ((other,), (same, same)):
+        (finding,) = under(rule, agents=asked).findings
+        assert finding.objection is Objection.FORBIDDEN_AGENT
+        assert "with other parameters, or more often" in finding.reason
+
+
+def test_forbidden_agents_are_named_and_what_is_required_anyway_is_exempt() -> None:
+    asked = (AgentConfig("fetch"), AgentConfig("checksum"), AgentConfig("fetch"))
     decision = under(every(required=(CHECKSUM,), forbidden=("*",)), agents=asked)
 
     assert decision.refusal == (

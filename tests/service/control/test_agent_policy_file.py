@@ -112,6 +112,29 @@ def test_a_link_is_held_to_where_it_leads(path: Path, tmp_path: Path) -> None:
     assert refusal(PolicySource(path)).startswith(f"{models} can be written by others")
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_every_link_on_the_way_is_where_nobody_else_can_turn_it(
+    path: Path, tmp_path: Path, *, is_folder: bool
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    turned = models / "turned"
+    turned.symlink_to(path.parent if is_folder else path)
+    entry = path.with_name("entry")
+    entry.symlink_to(f"../models/{turned.name}")
+    found = entry / path.name if is_folder else entry
+
+    assert PolicySource(found).read()
+    assert "lies in the model repository" in refusal(PolicySource(found, [models]))
+    models.chmod(0o777)
+    assert refusal(PolicySource(found)).startswith(f"{models} can be written by others")
+    models.chmod(0o1777)
+    assert PolicySource(found).read()
+    if os.geteuid() == 0:
+        os.chown(turned, 4242, -1, follow_symlinks=False)
+        assert refusal(PolicySource(found)).startswith(f"{turned} belongs to another user")
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_policy_in_a_model_repository_is_refused(
     path: Path, tmp_path: Path, *, is_link: bool

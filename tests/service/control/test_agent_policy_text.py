@@ -15,7 +15,7 @@ from tests.support.server_process import ROOT
 from tests.test_documents import blocks
 
 DOCUMENT = (ROOT / "docs" / "agent-policy.md").read_text()
-KNOWN = ("checksum", "decrypt", "signature")
+KNOWN = ("checksum", "decrypt", "signature", "snapshot")
 
 
 def parsed(text: str) -> AgentPolicy:
@@ -42,7 +42,11 @@ def test_the_policy_that_the_document_shows_is_read() -> None:
     assert policy.mode is Mode.ENFORCE
     assert secret == Rule(
         match=("secret-*",),
-        required=(RequiredAgent("signature"), RequiredAgent("decrypt", {"clear_files": "refuse"})),
+        required=(
+            RequiredAgent("snapshot"),
+            RequiredAgent("signature"),
+            RequiredAgent("decrypt", {"clear_files": "refuse"}),
+        ),
         forbidden=("*",),
         signers=("release",),
         line=secret.line,

@@ -165,6 +165,27 @@ def test_a_version_whose_signer_no_longer_counts_fails_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize("known", ["vendor", None])
+def test_a_signer_counts_no_longer_where_the_parameters_said_that_they_did(
+    known: str | None,
+) -> None:
+    before = decision(RequiredAgent("signature", {"signers": "release, vendor"}))
+    notes = {} if known is None else {"signer": known}
+    heard = tuple(Heard(one.name, one.parameters, notes=notes) for one in before.agents)
+    wanted = decision(RequiredAgent("signature", {"signers": "release"}))
+
+    assert reassess(wanted, Verdict(heard)).is_to_go
+    assert reassess(wanted, judge(before, obeyed(before, RELEASE))).standing is Standing.PASSES
+
+
+def test_whom_a_model_trusted_before_counts_for_nothing() -> None:
+    own = (Heard("signature", {"signers": "mallory"}, notes={"signer": "mallory"}),)
+
+    assert reassess(
+        decision(RequiredAgent("signature", {"signers": "release"})), Verdict(own)
+    ).is_to_go
+
+
 def test_what_was_refused_when_others_counted_is_looked_at_again() -> None:
     before = decision(SIGNATURE, signers=(RELEASE,), mode=Mode.AUDIT)
     refused = tuple(
@@ -203,6 +224,15 @@ def test_a_version_of_a_kind_that_is_forbidden_now_fails() -> None:
 
     assert reassess(decision(asked=asked, forbidden=("*",)), verdict).is_to_go
     assert reassess(decision(asked=asked, backend="python"), verdict).is_to_go
+
+
+def test_what_an_agent_made_that_is_forbidden_now_is_loaded_again() -> None:
+    before = decision(CHECKSUM, RequiredAgent("fetch"))
+    verdict = judge(before, obeyed(before))
+
+    assert reassess(decision(CHECKSUM, forbidden=("*",)), verdict).standing is Standing.LACKS
+    assert reassess(decision(CHECKSUM), verdict).standing is Standing.PASSES
+    assert reassess(before, verdict).standing is Standing.PASSES
 
 
 def test_what_was_tolerated_fails_once_the_policy_is_enforced() -> None:

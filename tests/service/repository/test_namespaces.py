@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.repository.namespaces import namespaces_of, qualified_names
+from interlock.repository.namespaces import OtherNames, namespaces_of, qualified_names
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,25 @@ def test_a_qualified_name_is_known_by_its_separator() -> None:
         "m": ["a::m", "b::m"],
         "y": ["c::y"],
     }
+
+
+@pytest.mark.parametrize(
+    ("identifier", "directory", "others"),
+    [
+        ("m", "/r/east/m", ("east::m",)),
+        ("east::m", "/r/east/m", ("m",)),
+        ("m", "/scratch/m", ()),
+        ("east::m", "/scratch/m", ("m",)),
+        ("none::m", "/r/west/none::m", ("west::none::m",)),
+    ],
+    ids=["alone", "among others", "of a request", "of a request, qualified", "not a namespace"],
+)
+def test_the_other_name_is_the_one_with_or_without_others(
+    identifier: str, directory: str, others: tuple[str, ...]
+) -> None:
+    names = OtherNames({Path("/r/east"): "east", Path("/r/west"): "west"})
+
+    assert names.of(identifier, Path(directory)) == others
+    assert others in names.any_of(identifier) or not others
+    assert OtherNames({}).of(identifier, Path(directory)) == ()
+    assert OtherNames({}).any_of(identifier) == ((),)
