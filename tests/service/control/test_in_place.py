@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from interlock.control.answers import LoadMovedError
+from interlock.control.chronicle import AuditChronicle
 from interlock.control.lifecycle import Phase
 from interlock.control.preview import preview
 from interlock.control.rollback import target_of
 from interlock.control.verifying import FilesMovedError
-from interlock.control.wishes import Candidate, Polled, RollbackWish
+from interlock.control.wishes import Candidate, Polled, RollbackWish, UnloadWish
+from interlock.domain.cause import Cause, Deed
 from interlock.domain.config import ModelConfig
 from interlock.domain.description import Effect
 from interlock.domain.errors import InternalError, InvalidRequestError
 from interlock.domain.ids import ModelName, Version
+from interlock.telemetry.audit import AuditEvent
 from tests.support.control import MODEL, World, key
 from tests.support.running import config_of
 
@@ -463,3 +466,20 @@ def test_a_rollback_comes_true_though_other_instances_could_not_be_had(warm: Wor
 
     assert outcome.exception(0) is None
     assert {one.version for one in warm.shown} == {1}
+
+
+def test_the_audit_log_tells_of_a_failure_whoever_asks_for_something_else_meanwhile() -> None:
+    told: list[AuditEvent] = []
+    chronicle = AuditChronicle(
+        told.append, digest_of=lambda _key, _print: "", verdict_of=lambda _key: None
+    )
+    world = World(chronicle=chronicle)
+    world.wish_for(found(1, config=config(1)))
+    world.loads(key(1))
+    world.wish_for(found(1, config=config(3)))
+    told.clear()
+
+    world.inbox.put(UnloadWish(ModelName(MODEL), cause=Cause(Deed.UNLOAD)))
+    world.prepares(error=InternalError("no memory"))
+
+    assert [(one.what, one.outcome) for one in told] == [("load", "failed"), ("unload", "ok")]
