@@ -27,5 +27,5 @@ def test_the_policy_of_the_example_is_one_that_a_server_takes(releases: Releases
 
     rule = policy.rule_for("whatever")
     assert rule is not None
-    assert [agent.name for agent in rule.required] == ["snapshot", "signature", "decrypt"]
+    assert [agent.name for agent in rule.agents()] == ["snapshot", "signature", "decrypt"]
     assert rule.forbidden == ("*",)

@@ -15,6 +15,10 @@ from interlock.domain.config_agents import AgentConfig
 
 SIGNATURE: Final = "signature"
 """The agent that is told which signers count."""
+SNAPSHOT: Final = "snapshot"
+"""The agent behind which nobody can change a model's files any more."""
+VERIFYING: Final = frozenset({SIGNATURE, "checksum"})
+"""The agents that promise something of the files themselves."""
 SIGNERS: Final = "signers"
 """Its parameter that names them, with commas between."""
 _APART: Final = " with other parameters, or more often, than the rule requires it"
@@ -95,6 +99,8 @@ class Rule:
     signers: tuple[str, ...] = ()
     """Whose signatures count, by the names that the agent `signature` knows; none for all."""
     allow: Allowances = Allowances()
+    snapshot: bool = False
+    """Whether agents that verify, where that is enforced, see what nobody can change any more."""
     line: int = 0
     """Where it stands in its file."""
 
@@ -103,8 +109,15 @@ class Rule:
         return _is_like(agent, self.forbidden)
 
     def agents(self) -> tuple[RequiredAgent, ...]:
-        """Return what is required, the signers among its parameters."""
-        return tuple(self._with_signers(agent) for agent in self.required)
+        """Return what is required, the signers among its parameters.
+
+        What is verified is what is loaded: a snapshot comes first, unless the rule does
+        without, or places it itself.
+        """
+        agents = tuple(self._with_signers(agent) for agent in self.required)
+        names = {agent.name for agent in agents}
+        is_due = self.snapshot and self.mode is Mode.ENFORCE and not names.isdisjoint(VERIFYING)
+        return (RequiredAgent(SNAPSHOT), *agents) if is_due and SNAPSHOT not in names else agents
 
     def _with_signers(self, agent: RequiredAgent) -> RequiredAgent:
         if agent.name != SIGNATURE:

@@ -70,7 +70,7 @@ class _Reader:
         )
 
     def _rule(self, node: Node, mode: Mode) -> Rule:
-        known = ("match", "mode", "required", "forbidden", "signers", "allow")
+        known = ("match", "mode", "required", "forbidden", "signers", "allow", "snapshot")
         rule = _fields(node, "a rule", known)
         required = tuple(self._required(rule.fields.get("required")))
         return Rule(
@@ -80,6 +80,7 @@ class _Reader:
             forbidden=tuple(_texts(rule.fields.get("forbidden"), "forbidden")),
             signers=_counting(rule.fields.get(SIGNERS), required),
             allow=_allowances(rule.fields.get("allow")),
+            snapshot=_snapshot(rule.fields.get("snapshot")),
             line=node.place.line,
         )
 
@@ -170,6 +171,10 @@ def _allowances(field: Field | None) -> Allowances:
         return Allowances()
     given = _fields(field.value, "allow", _ALLOWANCES).fields
     return Allowances(**{key: _boolean(one.value, key) for key, one in given.items()})
+
+
+def _snapshot(field: Field | None) -> bool:
+    return field is None or _boolean(field.value, "snapshot")
 
 
 def _mode(owner: Fields, otherwise: Mode) -> Mode:

@@ -89,6 +89,45 @@ def test_what_is_required_runs_first_and_what_the_model_asks_for_is_added() -> N
     assert decision.refusal is None
 
 
+def test_what_is_verified_is_taken_into_memory_before_anybody_sees_it() -> None:
+    required = (RequiredAgent("antivirus"), CHECKSUM)
+
+    decision = under(every(required=required, snapshot=True))
+
+    assert [agent.name for agent in decision.agents] == ["snapshot", "antivirus", "checksum"]
+    assert decision.agents[0].is_required
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (every(required=(CHECKSUM,), snapshot=False), ["checksum"]),
+        (every(required=(CHECKSUM,), snapshot=True, mode=Mode.WARN), ["checksum"]),
+        (every(required=(RequiredAgent("antivirus"),), snapshot=True), ["antivirus"]),
+        (
+            every(
+                required=(RequiredAgent("decrypt"), RequiredAgent("snapshot"), CHECKSUM),
+                snapshot=True,
+            ),
+            ["decrypt", "snapshot", "checksum"],
+        ),
+    ],
+)
+def test_no_snapshot_is_taken_where_none_is_asked_for_or_the_rule_places_it(
+    rule: Rule, names: list[str]
+) -> None:
+    assert [agent.name for agent in under(rule).agents] == names
+
+
+def test_a_model_that_asks_for_the_snapshot_itself_does_what_the_rule_does_anyway() -> None:
+    rule = every(required=(CHECKSUM,), forbidden=("*",), snapshot=True)
+
+    decision = under(rule, agents=(AgentConfig("snapshot", {}),))
+
+    assert [agent.name for agent in decision.agents] == ["snapshot", "checksum"]
+    assert decision.refusal is None
+
+
 @pytest.mark.parametrize("parameters", [{}, {"manifest": "manifest.json"}])
 def test_an_agent_that_adds_nothing_runs_once(parameters: dict[str, str]) -> None:
     asked = (AgentConfig("checksum", parameters),)

@@ -43,12 +43,12 @@ def test_the_policy_that_the_document_shows_is_read() -> None:
     assert secret == Rule(
         match=("secret-*",),
         required=(
-            RequiredAgent("snapshot"),
             RequiredAgent("signature"),
             RequiredAgent("decrypt", {"clear_files": "refuse"}),
         ),
         forbidden=("*",),
         signers=("release",),
+        snapshot=True,
         line=secret.line,
     )
     assert shared == Rule(
@@ -60,6 +60,7 @@ def test_the_policy_that_the_document_shows_is_read() -> None:
         ),
         signers=("release", "vendor"),
         allow=Allowances(config_overrides=True),
+        snapshot=True,
         line=shared.line,
     )
     assert free.mode is Mode.AUDIT
@@ -67,6 +68,13 @@ def test_the_policy_that_the_document_shows_is_read() -> None:
         config_overrides=True, file_overrides=True, python_models=True, host_code=True
     )
     assert example.splitlines()[secret.line - 1].strip() == '- match: "secret-*"'
+
+
+@pytest.mark.parametrize(("line", "snapshot"), [("", True), ("    snapshot: false", False)])
+def test_a_rule_takes_a_snapshot_unless_it_says_that_it_does_not(line: str, snapshot: bool) -> None:
+    (only,) = parsed(rule(f"{line}\n")).rules
+
+    assert only.snapshot is snapshot
 
 
 def test_the_error_that_the_document_shows_is_what_is_said() -> None:
