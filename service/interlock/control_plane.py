@@ -489,12 +489,25 @@ def catalog_of(settings: AgentSettings) -> AgentCatalog:
         log.warning,
         LockedMemory(),
     )
+    _warn_of_absent(settings)
     if settings.key_directory is not None or settings.key_sources:
         decryption.warn()
     trusted = settings.signer_directory
     signers = NoSigners() if trusted is None else SignerDirectory(trusted)
     offers = built_in_offers(decryption, signers, _free_bytes)
     return AgentCatalog(offers, directory=settings.directory)
+
+
+def _warn_of_absent(settings: AgentSettings) -> None:
+    """Say at the start what would be found out at the first load; it may be mounted until then."""
+    directories = {
+        "--key-directory": settings.key_directory,
+        "--signer-directory": settings.signer_directory,
+        "--repoagent-directory": settings.directory,
+    }
+    for flag, directory in directories.items():
+        if directory is not None and not directory.is_dir():
+            log.warning("there is no such directory", flag=flag, directory=str(directory))
 
 
 def _free_bytes() -> int | None:

@@ -237,7 +237,8 @@ class AuditChronicle:
         """Return the digest to tell, and remember that of what serves."""
         key = told.move.key
         if told.move.after is not Phase.READY:
-            return self._digest_of(key, told.fingerprint)
+            digest = self._digest_of(key, told.fingerprint)
+            return "" if digest == PENDING else digest  # nobody brings it any more
         now = _Serving(told.fingerprint, PENDING)
         with self._lock:
             of_version = self._serving.setdefault(key.version_key, {})

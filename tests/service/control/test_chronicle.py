@@ -376,6 +376,18 @@ def test_a_digest_that_is_made_later_has_a_line_of_its_own(scribe: Scribe) -> No
     assert (late.what, late.digest, late.version, late.generation) == ("digest", "d1", 1, 1)
 
 
+@pytest.mark.parametrize(
+    "move",
+    [(Phase.LOADING, Phase.FAILED, Event.FAIL), (Phase.READY, Phase.DRAINING, Event.WITHDRAW)],
+)
+def test_what_does_not_serve_waits_for_no_digest(
+    scribe: Scribe, move: tuple[Phase, Phase, Event]
+) -> None:
+    scribe.digests[key(1)] = PENDING
+
+    assert scribe.moved(*move).digest == ""
+
+
 def test_a_digest_that_is_known_is_told_once(scribe: Scribe) -> None:
     scribe.digests[key(1)] = "d1"
     assert scribe.moved(*SERVES).digest == "d1"
